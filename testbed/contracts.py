@@ -1,0 +1,563 @@
+"""The nouns of the testbed: data, generators, estimators, evaluators. The page to read first.
+
+A *generator* holds a specification; drawn with a seed it becomes an *instance*, which samples data and knows its own *truth*.
+An *estimator* is fitted on what can be observed and turns rows into *codes*. An *evaluator* scores codes of held-out rows, against
+the truth where there is one. Nothing in this module imports torch: planning a suite, or finding that nothing is left to do, must
+cost no more than reading text.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 4096
+"""Rows per block: each block of a sample has a seed of its own, so a short sample is the beginning of every longer one."""
+
+PARTS = ("train", "test", "reference")
+"""The disjoint parts of an instance's data: estimators see `train`, scores come from `test`, reference levels from `reference`."""
+
+
+class InvalidInput(ValueError):
+    """What was given cannot be used. The message says what was given, what was wanted and what to do."""
+
+
+class NotApplicable(Exception):
+    """An evaluator has nothing to say about this outcome (no dictionary, no truth, no model); the message says why."""
+
+
+class NotExpressible(Exception):
+    """Fitted state that is neither arrays nor JSON, so that it cannot be stored."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- seeds
+
+
+def seed_of(*parts: str | int) -> int:
+    """A seed in [0, 2**63) that depends on every part and on nothing else (no global state, no machine)."""
+    text = json.dumps(parts, separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+# ----------------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True, slots=True)
+class SparseRows:
+    """Rows that are mostly zero, in compressed form (CSR).
+
+    Attributes
+    ----------
+    indptr : Tensor, shape (n + 1,), int64
+        Row i owns entries ``indptr[i]:indptr[i + 1]``.
+    indices : Tensor, shape (nnz,), int64
+        Column of each entry.
+    values : Tensor, shape (nnz,)
+    shape : tuple of int, (n, m)
+    """
+
+    indptr: Tensor
+    indices: Tensor
+    values: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def from_dense(cls, dense: Tensor) -> SparseRows:
+        """Keep the entries of `dense`, shape (n, m), that are not 0."""
+        rows, columns = dense.nonzero(as_tuple=True)
+        return cls.from_entries(rows, columns, dense[rows, columns], (dense.shape[0], dense.shape[1]))
+
+    @classmethod
+    def from_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> SparseRows:
+        """From entries sorted by row; `rows`, `columns` and `values` have shape (nnz,)."""
+        indptr = rows.new_zeros(shape[0] + 1)
+        indptr[1:] = rows.bincount(minlength=shape[0]).cumsum(0)
+        return cls(indptr, columns, values, shape)
+
+    @classmethod
+    def cat(cls, pieces: list[SparseRows]) -> SparseRows:
+        """Stack pieces of equal width below each other."""
+        import torch
+
+        starts, offset = [pieces[0].indptr[:1]], 0
+        for piece in pieces:
+            starts.append(piece.indptr[1:] + offset)
+            offset += len(piece.values)
+        return cls(
+            torch.cat(starts),
+            torch.cat([piece.indices for piece in pieces]),
+            torch.cat([piece.values for piece in pieces]),
+            (sum(len(piece) for piece in pieces), pieces[0].shape[1]),
+        )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> SparseRows:
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise InvalidInput(f"sparse rows are cut in steps of 1, not {step}")
+        stop = max(start, stop)
+        first, last = int(self.indptr[start]), int(self.indptr[stop])
+        indptr = self.indptr[start : stop + 1] - first
+        return SparseRows(indptr, self.indices[first:last], self.values[first:last], (stop - start, self.shape[1]))
+
+    def row_of_entry(self) -> Tensor:
+        """Row index of each entry, shape (nnz,)."""
+        counts = self.indptr.diff()
+        return counts.new_ones(len(counts)).cumsum(0).sub(1).repeat_interleave(counts)
+
+    def dense(self) -> Tensor:
+        """The same rows as a dense tensor, shape (n, m)."""
+        out = self.values.new_zeros(self.shape)
+        out[self.row_of_entry(), self.indices] = self.values
+        return out
+
+    def to(self, device: Any) -> SparseRows:
+        return SparseRows(self.indptr.to(device), self.indices.to(device), self.values.to(device), self.shape)
+
+
+Rows: TypeAlias = "Tensor | SparseRows"
+Codes: TypeAlias = "Tensor | SparseRows"
+
+
+@dataclass(frozen=True, slots=True)
+class Shows:
+    """What a view shows. A view is not a level: a real model has many views and no known levels."""
+
+    levels: tuple[int, ...] = ()
+    noise: float | None = None
+    timestep: int | None = None
+    layer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way of looking at the data: `values` of shape (n, d), and what they show."""
+
+    values: Rows
+    shows: Shows = field(default_factory=Shows)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What an estimator may see: named views of the same n rows, and a table of what is known about each row.
+
+    Attributes
+    ----------
+    views : mapping of str to View
+    rows : mapping of str to Tensor, shape (n,)
+        Row table: group, position, timestep, labels that a user may know.
+    """
+
+    views: Mapping[str, View]
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(view.values) for name, view in self.views.items()}
+        lengths |= {f"row table {name}": len(column) for name, column in self.rows.items()}
+        if len(set(lengths.values())) > 1:
+            raise InvalidInput(f"views and row table must have the same number of rows, but have {lengths}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.views.values())).values)
+
+    def __getitem__(self, rows: slice) -> Observed:
+        views = {name: View(view.values[rows], view.shows) for name, view in self.views.items()}
+        return Observed(views, {name: column[rows] for name, column in self.rows.items()})
+
+    def name_of(self, view: str | None) -> str:
+        """The name of the view that is meant: `view` itself, or the only one there is."""
+        if view is None and len(self.views) == 1:
+            return next(iter(self.views))
+        if view not in self.views:
+            wanted = "no view was named" if view is None else f"there is no view {view!r}"
+            raise InvalidInput(f"{wanted}: set view to one of {', '.join(map(repr, self.views))}")
+        return view
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Observed rows together with the latents that produced them (empty where nobody knows them)."""
+
+    observed: Observed
+    latents: Mapping[int, Rows] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    def __getitem__(self, rows: slice) -> Sample:
+        return Sample(self.observed[rows], {level: values[rows] for level, values in self.latents.items()})
+
+
+def concatenate(samples: list[Sample]) -> Sample:
+    """Stack samples of the same instance below each other."""
+    import torch
+
+    def stack(pieces: list[Any]) -> Any:
+        return SparseRows.cat(pieces) if isinstance(pieces[0], SparseRows) else torch.cat(pieces)
+
+    first = samples[0].observed
+    views = {k: View(stack([s.observed.views[k].values for s in samples]), v.shows) for k, v in first.views.items()}
+    rows = {k: stack([s.observed.rows[k] for s in samples]) for k in first.rows}
+    return Sample(Observed(views, rows), {k: stack([s.latents[k] for s in samples]) for k in samples[0].latents})
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Concepts of one level: how many, and what their values are (`states` with a cardinality each, `real`, or `sparse`)."""
+
+    kind: Literal["states", "real", "sparse"]
+    size: int
+    cardinalities: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Truth(ABC):
+    """What a generator knows about an instance.
+
+    Attributes
+    ----------
+    levels : tuple of Level
+        From level 0, the most abstract, to level L, the most concrete.
+    constituents : mapping of int to tuple of tuple of int
+        ``constituents[l][i]`` are the concepts of level l + 1 that concept i of level l is composed of; () for a free concept.
+    dictionaries : mapping of str to mapping of int to Tensor, shape (n_l, d)
+        Per view and level, the direction along which each concept is written.
+    rates : mapping of int to Tensor, shape (n_l,)
+        Realised marginals, after selection: how often each concept of a sparse level is on.
+    settings : mapping of str to float
+        Numbers that a suite may hand to an estimator; every table marks a setting that was read off the truth.
+    facts : mapping
+        Everything else (potentials, rules, noise), as tensors or JSON values.
+    """
+
+    levels: tuple[Level, ...]
+    constituents: Mapping[int, tuple[tuple[int, ...], ...]]
+    dictionaries: Mapping[str, Mapping[int, Tensor]] = field(default_factory=dict)
+    rates: Mapping[int, Tensor] = field(default_factory=dict)
+    settings: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def dictionary(self, view: str) -> Tensor:
+        """True atoms of every concept that `view` shows, level by level, shape (c, d)."""
+        import torch
+
+        if view not in self.dictionaries:
+            raise NotApplicable(f"the truth holds no dictionary for view {view!r}")
+        return torch.cat(list(self.dictionaries[view].values()))
+
+    @abstractmethod
+    def oracle(self, observed: Observed, view: str) -> Codes:
+        """The best codes of `observed` that knowledge of the truth gives, shape (n, c), in the order of `dictionary`."""
+
+
+# ----------------------------------------------------------------------------------------------------------- components
+
+
+class Component:
+    """scikit-learn's conventions: the constructor only stores its arguments, under their own names."""
+
+    @classmethod
+    def parameter_names(cls) -> tuple[str, ...]:
+        if cls.__init__ is object.__init__:
+            return ()
+        return tuple(name for name in inspect.signature(cls).parameters)
+
+    def get_params(self, deep: bool = False) -> dict[str, Any]:
+        """The constructor's arguments; `deep` is there for scikit-learn's `clone`."""
+        return {name: getattr(self, name) for name in self.parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        for name, value in params.items():
+            if name not in self.parameter_names():
+                raise InvalidInput(f"{type(self).__name__} has no parameter {name!r}: it has {self.parameter_names()}")
+            setattr(self, name, value)
+        return self
+
+    def clone(self) -> Self:
+        """A new component with the same parameters and nothing fitted."""
+        return type(self)(**copy.deepcopy(self.get_params()))
+
+    @classmethod
+    def small(cls) -> Self:
+        """A setting that is quick enough for `testbed check`; the default one unless a component says otherwise."""
+        return cls()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+
+
+class Generator(Component, ABC):
+    """A specification of data. `draw` turns it into an instance: graph, tables and dictionary fixed, ready to sample."""
+
+    @abstractmethod
+    def draw(self, seed: int) -> Instance:
+        """Draw an instance, always on the CPU; the same specification and seed give the same instance."""
+
+
+class Instance(ABC):
+    """One drawn world. Rows come in a fixed order that depends on the seed and the part alone."""
+
+    truth: Truth | None = None
+    device: str = "cpu"
+
+    @abstractmethod
+    def chunks(self, seed: int, part: str = "train", start: int = 0) -> Iterator[Sample]:
+        """Consecutive rows from row `start` on, in chunks of any size: endless, or until the data end.
+
+        Parameters
+        ----------
+        seed : int
+        part : {"train", "test", "reference"}
+            Parts share no row.
+        start : int
+            First row wanted; reaching it costs (about) nothing, so that a resumed stream is exact and cheap.
+        """
+
+    def to(self, device: str) -> Self:
+        """The same instance, sampling on `device`; the default moves each chunk's home by keeping the instance's `device`."""
+        other = copy.copy(self)
+        other.device = device
+        return other
+
+    def stream(self, batch_size: int, seed: int, part: str = "train", start: int = 0) -> Iterator[Sample]:
+        """The same rows as `sample`, in batches of `batch_size`."""
+        held: list[Sample] = []
+        count = 0
+        for chunk in self.chunks(seed, part, start):
+            held.append(chunk)
+            count += len(chunk)
+            if count < batch_size:
+                continue
+            rows = concatenate(held) if len(held) > 1 else held[0]
+            first = 0
+            while count - first >= batch_size:
+                yield rows[first : first + batch_size]
+                first += batch_size
+            held, count = ([rows[first:count]] if first < count else []), count - first
+        if count:
+            yield concatenate(held)
+
+    def sample(self, n: int, seed: int, part: str = "train") -> Sample:
+        """The first `n` rows.
+
+        Raises
+        ------
+        InvalidInput
+            If `n` is less than 1, or the data end before row n.
+        """
+        if n < 1:
+            raise InvalidInput(f"a sample has at least 1 row, not {n}")
+        pieces, count = [], 0
+        for chunk in self.chunks(seed, part):
+            pieces.append(chunk[: n - count])
+            count += len(pieces[-1])
+            if count >= n:
+                return concatenate(pieces)
+        raise InvalidInput(f"{n} rows of part {part!r} were asked for, but there are only {count}: ask for fewer, or give more data")
+
+
+class BlockInstance(Instance):
+    """An instance whose rows are drawn independently, block by block."""
+
+    @abstractmethod
+    def block(self, seed: int) -> Sample:
+        """Draw `BLOCK` rows on `self.device` from a random number generator with this seed."""
+
+    def chunks(self, seed: int, part: str = "train", start: int = 0) -> Iterator[Sample]:
+        index, skip = divmod(start, BLOCK)
+        while True:
+            yield self.block(seed_of("block", part, seed, index))[skip:]
+            index, skip = index + 1, 0
+
+
+Data: TypeAlias = "Observed | Tensor | Iterable[Observed] | Iterable[Tensor] | Any"
+
+
+class Estimator(Component, ABC):
+    """Learns to read codes off what is observed. Everything learned is an attribute whose name ends in ``_``.
+
+    Optional attributes after `fit`: ``dictionary_`` (m, d), the direction each code writes along; ``history_``, learning curves as
+    lists; ``constituents_`` and ``n_states_`` where a hierarchy is learned.
+    """
+
+    needs_truth: ClassVar[bool] = False
+    """Oracles set this; they are given ``truth`` in `fit` and stand apart in every table."""
+
+    @abstractmethod
+    def fit(self, data: Data, *, seed: int) -> Self:
+        """Learn from observed rows: an Observed, an array (n, d), or a stream of either (a cache on disk is one)."""
+
+    @abstractmethod
+    def encode(self, observed: Any) -> Codes:
+        """Codes of each row, shape (n, m). `observed` is an Observed or an array."""
+
+    @abstractmethod
+    def decode(self, codes: Codes) -> Tensor:
+        """The view that the codes describe, shape (n, d)."""
+
+    def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Fitted state as ``(arrays, json)``: the attributes that end in ``_``.
+
+        Raises
+        ------
+        NotExpressible
+            If an attribute is neither an array nor JSON; override this method and `set_state` then.
+        """
+        arrays: dict[str, Any] = {}
+        plain: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if not name.endswith("_") or name.startswith("_"):
+                continue
+            if hasattr(value, "dtype") and hasattr(value, "shape") and hasattr(value, "__array__"):
+                arrays[name] = value
+            else:
+                try:
+                    json.dumps(value, allow_nan=False)
+                except (TypeError, ValueError) as error:
+                    raise NotExpressible(f"{type(self).__name__}.{name} is neither an array nor JSON ({error})") from None
+                plain[name] = value
+        return arrays, plain
+
+    def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Self:
+        """Take back what `get_state` gave; arrays arrive as tensors."""
+        for name, value in {**arrays, **plain}.items():
+            setattr(self, name, value)
+        return self
+
+
+@runtime_checkable
+class Patchable(Protocol):
+    """An instance whose rows come from a model that can be run with some of its activations replaced."""
+
+    def patched_losses(self, replace: Callable[[Tensor], Tensor] | None, part: str, n: int, seed: int) -> Any:
+        """Next-token losses of the first n rows of a part when their activations x become ``replace(x)``.
+
+        Returns
+        -------
+        loss, group : Tensor, shape (n,)
+            Cross-entropy in nats of the token after each row, and the document of each row.
+        """
+
+
+@runtime_checkable
+class Legible(Protocol):
+    """An instance whose rows have a text around them."""
+
+    def context(self, rows: Mapping[str, Tensor], index: int, before: int, after: int) -> tuple[list[str], int]:
+        """Token strings around row `index` of a row table, and the place of that row's own token among them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one evaluator call is about: codes of held-out rows, and what is known about those rows.
+
+    Attributes
+    ----------
+    codes : Tensor or SparseRows, shape (n, m)
+    sample : Sample
+        The held-out rows, with latents where there are any.
+    view : str
+        The view that was encoded.
+    dictionary : Tensor, shape (m, d), or None
+    decode : callable or None
+        From codes to rows of the view.
+    truth : Truth or None
+    instance : Instance or None
+    encode : callable or None
+        From Observed to codes; used when a model is run with its activations replaced by their reconstruction.
+    part, seed : str, int
+        Which rows these are, for instances that can run them again.
+    """
+
+    codes: Codes
+    sample: Sample
+    view: str
+    dictionary: Tensor | None = None
+    decode: Callable[[Codes], Tensor] | None = None
+    truth: Truth | None = None
+    instance: Instance | None = None
+    encode: Callable[[Any], Codes] | None = None
+    part: str = "test"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an evaluator found.
+
+    Attributes
+    ----------
+    value : float
+        The headline number.
+    parts : mapping of str to float
+        Further numbers, such as the same score per level.
+    groups : mapping of str to float
+        The score of each group of rows (a document), where groups are the units that a claim is tested on.
+    details : mapping
+        JSON for the report: whatever a reader wants to look at.
+    """
+
+    value: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    groups: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A way to make codes whose score is known in kind: no better than chance, or the best there is.
+
+    Attributes
+    ----------
+    name : str
+    scope : {"instance", "trial"}
+        ``"instance"``: ``make(outcome, seed)`` needs the sample and the truth alone, and is made once per instance, on rows of the part
+        ``"reference"``. ``"trial"``: it needs the codes or the dictionary of the trial, since chance depends on their number and
+        sparsity.
+    make : callable
+        From an Outcome and a seed to the reference's Outcome.
+    """
+
+    name: str
+    scope: Literal["instance", "trial"]
+    make: Callable[[Outcome, int], Outcome]
+
+
+class Evaluator(Component, ABC):
+    """Scores outcomes, and names what its scores are to be read against."""
+
+    direction: ClassVar[Literal["higher", "lower", "none"]] = "higher"
+    """Which way is better; ``"none"`` for descriptions such as L0."""
+    equivalence: ClassVar[str] = "none"
+    """Changes of the codes that leave the score alone, in words: the class up to which it tests recovery."""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """Kinds of level it can score (``states``, ``real``, ``sparse``); empty if it needs no truth."""
+    scope: ClassVar[Literal["trial", "seeds"]] = "trial"
+    """``"trial"``: `score` takes an Outcome. ``"seeds"``: a list of them, one per fit seed of the same estimator on the same instance."""
+    chance: ClassVar[Reference | float | None] = None
+    ceiling: ClassVar[Reference | float | None] = None
+    floors: ClassVar[tuple[Reference, ...]] = ()
+    """Chance level and ceiling (a reference, or a number where it is known by construction), and floors shown beside them."""
+
+    @abstractmethod
+    def score(self, outcome: Any, *, seed: int) -> Scores:
+        """Score an outcome (or a list of them, see `scope`).
+
+        Raises
+        ------
+        NotApplicable
+            If the outcome lacks what the evaluator needs.
+        InvalidInput
+            If codes or data are unusable (NaN, other number of rows).
+        """

@@ -1,0 +1,94 @@
+"""Local worker processes by loky. Each worker is a pool of its own, so that its death costs its own job and no other."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.executors.base import WorkerDied
+
+BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass
+class _Busy:
+    name: str
+    pool: Any
+    until: float | None
+
+
+class Processes:
+    """A fixed number of worker processes.
+
+    Parameters
+    ----------
+    workers : int
+    threads : int
+        Threads of each worker's numerical libraries.
+    seconds : float, optional
+        A job that takes longer is killed with its worker.
+    """
+
+    def __init__(self, workers: int, threads: int = 1, seconds: float | None = None) -> None:
+        self.slots = workers
+        self._threads = threads
+        self._seconds = seconds
+        self._idle: list[Any] = []
+        self._busy: dict[Future[Any], _Busy] = {}
+
+    def submit(self, name: str, function: Callable[[Any], Any], argument: Any) -> None:
+        pool = self._idle.pop() if self._idle else self._start()
+        until = time.monotonic() + self._seconds if self._seconds is not None else None
+        self._busy[pool.submit(function, argument)] = _Busy(name, pool, until)
+
+    def wait(self) -> tuple[str, Any]:
+        while True:
+            deadlines = [busy.until for busy in self._busy.values() if busy.until is not None]
+            patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+            finished, _ = wait(self._busy, timeout=patience, return_when=FIRST_COMPLETED)
+            if finished:
+                return self._collect(finished.pop())
+            for future, busy in list(self._busy.items()):
+                if busy.until is not None and busy.until <= time.monotonic():
+                    del self._busy[future]
+                    busy.pool.shutdown(wait=False, kill_workers=True)
+                    return busy.name, WorkerDied(f"it took longer than the {self._seconds:g} seconds that the suite allows")
+
+    def close(self) -> None:
+        for busy in self._busy.values():
+            busy.pool.shutdown(wait=False, kill_workers=True)
+        for pool in self._idle:
+            pool.shutdown(wait=False, kill_workers=True)
+        self._busy, self._idle = {}, []
+
+    def _start(self) -> Any:
+        from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+        environment = {name: str(self._threads) for name in BLAS_THREADS}
+        return ProcessPoolExecutor(max_workers=1, env=environment, initializer=_prepare, initargs=(os.getcwd(), list(sys.path)))
+
+    def _collect(self, future: Future[Any]) -> tuple[str, Any]:
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        busy = self._busy.pop(future)
+        try:
+            result = future.result()
+        except BrokenProcessPool as error:
+            busy.pool.shutdown(wait=False, kill_workers=True)
+            return busy.name, WorkerDied(f"its worker process died: killed, or out of memory ({type(error).__name__})")
+        except Exception as error:
+            self._idle.append(busy.pool)
+            return busy.name, error
+        self._idle.append(busy.pool)
+        return busy.name, result
+
+
+def _prepare(folder: str, path: list[str]) -> None:
+    """Give a worker the working folder and the import path of the process that started it."""
+    os.chdir(folder)
+    sys.path.extend(entry for entry in path if entry not in sys.path)

@@ -1,0 +1,113 @@
+"""Names of components, as strings; looking one up imports nothing, constructing one imports its module."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from testbed.contracts import InvalidInput
+
+KINDS = ("generators", "estimators", "evaluators")
+
+BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    "generators": {
+        "sparse_concepts": "generators.selection.sparse:SparseConcepts",
+        "language_model": "generators.language_model:LanguageModel",
+    },
+    "estimators": {
+        "topk_sae": "testbed.estimators.sparse.topk_sae:TopKSAE",
+        "pca": "testbed.estimators.classical.pca:PCA",
+        "fast_ica": "testbed.estimators.classical.fast_ica:FastICA",
+        "nmf": "testbed.estimators.classical.nmf:NMF",
+        "random_dictionary": "testbed.estimators.baselines.random_dictionary:RandomDictionary",
+        "oracle_dictionary": "testbed.estimators.baselines.oracle_dictionary:OracleDictionary",
+    },
+    "evaluators": {
+        "decoder_mcc": "evaluators.dictionary.decoder_mcc:DecoderMCC",
+        "activation_mcc": "evaluators.recovery.activation_mcc:ActivationMCC",
+        "explained_variance": "evaluators.unlabelled.explained_variance:ExplainedVariance",
+        "l0": "evaluators.unlabelled.l0:L0",
+        "dead_units": "evaluators.unlabelled.dead_units:DeadUnits",
+        "loss_recovered": "evaluators.unlabelled.loss_recovered:LossRecovered",
+        "top_contexts": "evaluators.unlabelled.top_contexts:TopContexts",
+        "seed_agreement": "evaluators.stability.seed_agreement:SeedAgreement",
+    },
+}
+
+LOCAL: dict[str, type] = {}
+"""Classes that live in no importable module (a notebook, a script), by path; only `testbed.compare` puts some here."""
+
+
+@lru_cache
+def names(kind: str) -> dict[str, str]:
+    """Registered names of a kind with their ``module:Class``: built-in ones, then installed entry points."""
+    found = dict(BUILT_IN[kind])
+    for point in entry_points(group=f"testbed.{kind}"):
+        found.setdefault(point.name, point.value)
+    return found
+
+
+def resolve(kind: str, name: str) -> str:
+    """The ``module:Class`` that a name stands for.
+
+    Raises
+    ------
+    InvalidInput
+        If the name is neither registered nor of that form; the nearest name is offered.
+    """
+    known = names(kind)
+    if name in known:
+        return known[name]
+    module, _, qualname = name.partition(":")
+    if module and qualname and all(part.isidentifier() for part in [*module.split("."), *qualname.split(".")]):
+        return name
+    raise InvalidInput(f"there is no {kind[:-1]} {name!r}{suggest(name, known)}: `testbed list {kind}` shows them")
+
+
+def load(path: str) -> type:
+    """Import the class at ``module:Class``; the working folder is searched last.
+
+    Raises
+    ------
+    InvalidInput
+        If the module or the class is not there, or the module fails while it is imported.
+    """
+    if path in LOCAL:
+        return LOCAL[path]
+    search_working_folder()
+    module, _, qualname = path.partition(":")
+    try:
+        target: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        if module == missing or module.startswith(f"{missing}."):
+            raise InvalidInput(f"there is no module {missing!r}, named in {path!r}: is it installed, or in this folder?") from None
+        raise InvalidInput(f"{path} needs the module {missing!r}, which is not installed") from error
+    except Exception as error:
+        raise InvalidInput(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    for part in qualname.split("."):
+        if not hasattr(target, part):
+            raise InvalidInput(f"module {module!r} has no class {qualname!r}{suggest(part, dir(target))}")
+        target = getattr(target, part)
+    if not isinstance(target, type):
+        raise InvalidInput(f"{path} is not a class")
+    return target
+
+
+def search_working_folder() -> None:
+    """Append the working folder to the import path, last, so that it can never shadow an installed module."""
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` where something close is known, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

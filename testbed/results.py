@@ -1,0 +1,211 @@
+"""What a run left in its store, gathered into tables. Reads JSON only: no component is imported, nothing is computed again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testbed.stats import mean_interval
+from testbed.store import Record, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "generator",
+    "instance",
+    "estimator",
+    "fit_seed",
+    "evaluator",
+    "part",
+    "value",
+    "chance",
+    "ceiling",
+    "floors",
+    "direction",
+    "needs_truth",
+    "trial",
+    "key",
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run as tables.
+
+    Attributes
+    ----------
+    run : mapping
+        The plan and the circumstances, as ``run.json`` has them: suite, device, generators, estimators, evaluators, samples, trials,
+        groups, command, environment, counts.
+    scores : DataFrame
+        One row per trial (or group), evaluator and part; the headline has part "". Columns as in `COLUMNS`; `floors` is a dictionary.
+    details : list of dict
+        What evaluators left for the reader: generator, instance, estimator, fit_seed, evaluator, details.
+    groups : list of dict
+        Scores per group of rows (document): generator, instance, estimator, fit_seed, evaluator, groups.
+    fits : list of dict
+        Per trial: id, generator, instance, estimator, fit_seed, seconds, params (resolved), history, needs_truth, state, reason.
+    skipped : list of dict
+        Evaluators that do not apply, with the reason.
+    failures : list of dict
+        Stages that failed and have not succeeded since: trial, stage, key, error, traceback, attempts.
+    samples : list of dict
+        Per instance: generator, instance, seconds, views, rows, truth, about.
+    """
+
+    run: Mapping[str, Any]
+    scores: pd.DataFrame
+    details: list[dict[str, Any]]
+    groups: list[dict[str, Any]]
+    fits: list[dict[str, Any]]
+    skipped: list[dict[str, Any]]
+    failures: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
+
+
+def gather(folder: str | Path) -> Results:
+    """Read the last run in a folder.
+
+    Raises
+    ------
+    InvalidInput
+        If the folder holds no run.
+    """
+    import pandas as pd
+
+    store = Store(folder)
+    run = store.read_run()
+    needs_truth = {use["label"]: bool(use["constants"].get("needs_truth", False)) for use in run["estimators"]}
+    out = Results(run, pd.DataFrame(columns=list(COLUMNS)), [], [], [], [], [], [])
+    rows: list[dict[str, Any]] = []
+    for sample in run["samples"]:
+        record = store.record("sample", sample["sample"])
+        about = {k: sample[k] for k in ("generator", "instance")}
+        if record is not None:
+            out.samples.append({**about, "seconds": record.provenance["seconds"], **record.result})
+        _add_failure(store, out, "sample", sample["sample"], f"{sample['generator']}/{sample['instance']}")
+    for trial in run["trials"]:
+        about = {k: trial[k] for k in ("generator", "instance", "estimator", "fit_seed")}
+        fit = store.record("fit", trial["fit"])
+        if fit is not None:
+            needs_truth[trial["estimator"]] = bool(fit.result["needs_truth"])
+            out.fits.append({"id": trial["id"], **about, "seconds": fit.provenance["seconds"], **fit.result})
+        for stage in ("fit", "encode"):
+            _add_failure(store, out, stage, trial[stage], trial["id"])
+        _add_scores(store, out, rows, trial, about, needs_truth[trial["estimator"]])
+    for group in run["groups"]:
+        about = {**{k: group[k] for k in ("generator", "instance", "estimator")}, "fit_seed": None}
+        _add_scores(store, out, rows, group, about, needs_truth[group["estimator"]])
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for name in ("value", "chance", "ceiling"):
+        table[name] = table[name].astype(float)
+    return Results(run, table, out.details, out.groups, out.fits, out.skipped, out.failures, out.samples)
+
+
+def _add_failure(store: Store, out: Results, stage: str, key: str, trial: str) -> None:
+    failure = store.failure(stage, key) if store.record(stage, key) is None else None
+    if failure is not None:
+        out.failures.append({"trial": trial, "stage": stage, "key": key, **failure})
+
+
+def _add_scores(
+    store: Store, out: Results, rows: list[dict[str, Any]], unit: Mapping[str, Any], about: Mapping[str, Any], needs_truth: bool
+) -> None:
+    for evaluator in (use["label"] for use in out.run["evaluators"]):
+        if evaluator not in unit["scores"]:
+            continue
+        key = unit["scores"][evaluator]
+        record = store.record("score", key)
+        _add_failure(store, out, "score", key, unit["id"])
+        if record is None:
+            continue
+        here = {**about, "evaluator": evaluator}
+        if record.result["status"] != "scored":
+            out.skipped.append({**here, "reason": record.result["reason"]})
+            continue
+        rows += _score_rows(record, {**here, "needs_truth": needs_truth, "trial": unit["id"], "key": key})
+        if record.result["details"]:
+            out.details.append({**here, "details": record.result["details"]})
+        if record.result["groups"]:
+            out.groups.append({**here, "groups": record.result["groups"]})
+
+
+def _score_rows(record: Record, here: Mapping[str, Any]) -> list[dict[str, Any]]:
+    result = record.result
+
+    def at(level: Mapping[str, Any] | None, part: str) -> float | None:
+        if level is None:
+            return None
+        return level["value"] if part == "" or level["by"] == "construction" else level["parts"].get(part)
+
+    return [
+        {
+            **here,
+            "part": part,
+            "value": value,
+            "chance": at(result["chance"], part),
+            "ceiling": at(result["ceiling"], part),
+            "floors": {name: at(floor, part) for name, floor in result["floors"].items()},
+            "direction": result["direction"],
+        }
+        for part, value in {"": result["value"], **result["parts"]}.items()
+    ]
+
+
+def leaderboard(results: Results) -> pd.DataFrame:
+    """Mean over instances (averaged over fit seeds first) of every score, with its 95 % interval.
+
+    Returns
+    -------
+    DataFrame
+        One row per generator, evaluator, part and estimator, best first: columns generator, evaluator, part, estimator, mean, low, high, n,
+        chance, ceiling, calibrated ((mean - chance) / (ceiling - chance), where both are known and apart), needs_truth, direction.
+    """
+    import pandas as pd
+
+    rows = []
+    kept = ["generator", "evaluator", "part", "estimator"]
+    for names, group in results.scores.groupby(kept, sort=False):
+        by_instance = group.groupby("instance")[["value", "chance", "ceiling"]].mean()
+        found = mean_interval(by_instance["value"].tolist())
+        chance, ceiling = float(by_instance["chance"].mean()), float(by_instance["ceiling"].mean())
+        apart = group["direction"].iloc[0] != "none" and abs(ceiling - chance) > 1e-9
+        rows.append(
+            {
+                **dict(zip(kept, names, strict=True)),
+                "mean": found.mean,
+                "low": found.low,
+                "high": found.high,
+                "n": found.n,
+                "chance": chance,
+                "ceiling": ceiling,
+                "calibrated": (found.mean - chance) / (ceiling - chance) if apart else math.nan,
+                "needs_truth": bool(group["needs_truth"].iloc[0]),
+                "direction": group["direction"].iloc[0],
+            }
+        )
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    order = table["mean"].where(table["direction"] == "lower", -table["mean"])
+    first = {key: i for i, key in enumerate(dict.fromkeys(zip(table["generator"], table["evaluator"], table["part"], strict=True)))}
+    place = [first[key] for key in zip(table["generator"], table["evaluator"], table["part"], strict=True)]
+    return (
+        table.assign(_place=place, _order=order).sort_values(["_place", "_order"]).drop(columns=["_place", "_order"]).reset_index(drop=True)
+    )
+
+
+def write_index(folder: str | Path, results: Results) -> Path:
+    """The scores as Parquet: derived, and made anew after every run."""
+    path = Path(folder) / "index.parquet"
+    table = results.scores.copy()
+    table["floors"] = [json.dumps(floors, sort_keys=True) for floors in table["floors"]]
+    draft = path.with_suffix(".draft")
+    table.to_parquet(draft, index=False)
+    draft.replace(path)
+    return path

@@ -1,0 +1,50 @@
+"""Write a sample of a generator to one safetensors file, for use outside the testbed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from testbed.contracts import InvalidInput, SparseRows, seed_of
+from testbed.registry import resolve
+from testbed.store import write_atomic
+from testbed.suite import check_params
+
+
+def write_sample(generator: str, params: Mapping[str, Any], n: int, seed: int, out: Path) -> list[str]:
+    """Draw an instance and write `n` of its rows.
+
+    The file holds each view as ``view/NAME`` (n, d), each level's latents as ``latent/LEVEL`` (n, n_l), the row table as ``row/NAME`` and
+    the true atoms as ``dictionary/VIEW/LEVEL`` (n_l, d); its metadata say what was sampled.
+
+    Returns
+    -------
+    list of str
+        Names and shapes of what was written.
+
+    Raises
+    ------
+    InvalidInput
+        If the generator or a parameter is not known, or `out` is not a .safetensors file.
+    """
+    if out.suffix != ".safetensors":
+        raise InvalidInput(f"--out {out}: the file is written as safetensors, so its name must end in .safetensors")
+    check_params("generator", generator, params, "generator")
+    from safetensors.torch import save
+
+    from testbed.stages import construct
+
+    path = resolve("generators", generator)
+    instance = construct("generator", path, params).draw(seed_of("instance", seed, 0))
+    sample = instance.sample(n, seed_of("rows", seed, 0))
+    tensors: dict[str, Any] = {f"view/{name}": view.values for name, view in sample.observed.views.items()}
+    tensors |= {f"latent/{level}": values for level, values in sample.latents.items()}
+    tensors |= {f"row/{name}": column for name, column in sample.observed.rows.items()}
+    if instance.truth is not None:
+        tensors |= {f"dictionary/{v}/{level}": d for v, levels in instance.truth.dictionaries.items() for level, d in levels.items()}
+    dense = {name: (t.dense() if isinstance(t, SparseRows) else t).cpu().contiguous() for name, t in tensors.items()}
+    about = json.dumps({"generator": path, "params": dict(params), "seed": seed, "rows": n})
+    write_atomic(out, save(dense, {"testbed": about}))  # one entry, since safetensors writes several in any order
+    return [f"{name} {'x'.join(map(str, t.shape))}" for name, t in dense.items()]

@@ -1,0 +1,498 @@
+"""What each stage does: sample, fit, encode, score. The only part of the engine that touches tensors.
+
+Every function takes a store and a piece of a plan, computes what is missing under the stage's lock, and returns its record.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from testbed.contracts import (
+    BLOCK,
+    PARTS,
+    Codes,
+    Estimator,
+    Evaluator,
+    Instance,
+    InvalidInput,
+    NotApplicable,
+    NotExpressible,
+    Outcome,
+    Reference,
+    Scores,
+    SparseRows,
+    Truth,
+    seed_of,
+)
+from testbed.plan import Group, Sampling, Stage, Trial, Use
+from testbed.registry import load, resolve
+from testbed.shards import ShardReader, ShardWriter
+from testbed.store import Record, Store, key_of, write_json
+from testbed.suite import component_kind, is_nested, is_truth_setting
+
+Count = Callable[[str, str, bool], None]
+"""Told of every stage: its kind, its key, and whether it was computed (or found)."""
+
+
+# ------------------------------------------------------------------------------------------------------------- machinery
+
+
+@contextmanager
+def machine(device: str, threads: int) -> Iterator[None]:
+    """Hold the number of threads to what the suite says, so that neither `--jobs` nor the machine can change a score.
+
+    Raises
+    ------
+    InvalidInput
+        If CUDA is asked for and not there.
+    """
+    from threadpoolctl import threadpool_limits
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput("--device cuda: torch sees no CUDA device here: use --device cpu, or install a CUDA build of torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Where something was computed; never part of a key."""
+
+    def version_of(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    packages = ("identifiability-testbed", "torch", "numpy", "scipy", "scikit-learn", "transformers")
+    return {
+        "packages": {name: version_of(name) for name in packages},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
+        "cores": os.cpu_count(),
+        "pid": os.getpid(),
+    }
+
+
+def _stored(store: Store, stage: Stage, device: str, count: Count, compute: Callable[[Path], Mapping[str, Any]]) -> Record:
+    """The record of a stage, computed once by whoever comes first."""
+    record = store.record(stage.stage, stage.key)
+    if record is None:
+        with store.writing(stage.stage, stage.key) as work:
+            record = store.record(stage.stage, stage.key)
+            if record is None:
+                started, clock = time.time(), time.perf_counter()
+                result = compute(work)
+                provenance = {"started": started, "seconds": time.perf_counter() - clock, **environment(device)}
+                record = store.commit(stage.stage, stage.key, work, stage.material, result, provenance)
+                count(stage.stage, stage.key, True)
+                return record
+    count(stage.stage, stage.key, False)
+    return record
+
+
+def construct(kind: str, path: str, params: Mapping[str, Any], truth: Truth | None = None) -> Any:
+    """Construct a component; nested components arrive constructed, settings off the truth as numbers.
+
+    Raises
+    ------
+    InvalidInput
+        If the constructor refuses its arguments, or a setting is asked of a truth that does not have it.
+    """
+    arguments: dict[str, Any] = {}
+    for name, value in params.items():
+        if is_truth_setting(value):
+            settings = truth.settings if truth is not None else {}
+            if value["truth"] not in settings:
+                raise InvalidInput(f"{path}: {name} asks the truth for {value['truth']!r}, which it does not have ({sorted(settings)})")
+            number = settings[value["truth"]] * value.get("times", 1)
+            arguments[name] = number if value.get("float") else max(1, round(number))
+        elif is_nested(value):
+            inner = component_kind(value["use"], name)
+            arguments[name] = construct(inner, resolve(f"{inner}s", value["use"]), {k: v for k, v in value.items() if k != "use"}, truth)
+        else:
+            arguments[name] = value
+    try:
+        return load(path)(**arguments)
+    except TypeError as error:
+        raise InvalidInput(f"{kind} {path} cannot be constructed: {error}") from error
+
+
+@lru_cache(maxsize=2)
+def _instance(path: str, params: str, seed: int, device: str) -> Instance:
+    instance = construct("generator", path, json.loads(params)).draw(seed)
+    if not isinstance(instance, Instance):
+        raise InvalidInput(f"{path}.draw gave a {type(instance).__name__}, not an Instance: see testbed.contracts.Instance")
+    return instance.to(device) if device != "cpu" else instance
+
+
+def instance_of(sampling: Sampling, device: str) -> Instance:
+    """Draw (or remember) the instance of a sampling."""
+    return _instance(sampling.generator.path, json.dumps(dict(sampling.generator.params), sort_keys=True), sampling.instance_seed, device)
+
+
+@lru_cache(maxsize=2)
+def _sample(folder: Path) -> Any:
+    return ShardReader(folder).sample()
+
+
+# ---------------------------------------------------------------------------------------------------------------- stages
+
+
+def sample(store: Store, sampling: Sampling, device: str, count: Count) -> Record:
+    """Write the three parts of an instance's data as shards; an interrupted part goes on after its last shard."""
+
+    def compute(work: Path) -> dict[str, Any]:
+        instance = instance_of(sampling, device)
+        for part in PARTS:
+            wanted = sampling.sizes[part]
+            with ShardWriter(work / part, {"sample": sampling.stage.key, "part": part, "rows": wanted}) as writer:
+                if writer.complete:
+                    continue
+                rows = writer.rows
+                for chunk in instance.chunks(sampling.rows_seed, part, rows) if rows < wanted else ():
+                    piece = chunk[: wanted - rows]
+                    _check_sample(piece, instance, sampling.generator)
+                    writer.append(piece)
+                    rows += len(piece)
+                    if rows == wanted:
+                        break
+                if rows < wanted:
+                    raise InvalidInput(
+                        f"{sampling.generator.label}: {wanted} rows for {part}, but the data have only {rows}: ask for fewer"
+                    )
+        truth = instance.truth
+        return {
+            "views": ShardReader(work / "test").manifest["views"],
+            "rows": dict(sampling.sizes),
+            "truth": None if truth is None else {"settings": dict(truth.settings), "levels": [[v.kind, v.size] for v in truth.levels]},
+            "about": getattr(instance, "about", {}),
+        }
+
+    return _stored(store, sampling.stage, device, count, compute)
+
+
+def _check_sample(piece: Any, instance: Instance, use: Use) -> None:
+    for name, view in piece.observed.views.items():
+        values = view.values.values if isinstance(view.values, SparseRows) else view.values
+        if not bool(values.isfinite().all()):
+            raise InvalidInput(f"generator {use.label}: view {name!r} holds NaN or infinity")
+    if instance.truth is not None and set(piece.latents) != set(range(len(instance.truth.levels))):
+        raise InvalidInput(
+            f"generator {use.label}: latents of levels {sorted(piece.latents)}, but its truth has {len(instance.truth.levels)} levels"
+        )
+
+
+def fit(store: Store, trial: Trial, sampled: Record, device: str, count: Count) -> tuple[Record, Callable[[], Estimator]]:
+    """Fit an estimator on the part `train`; gives its record and a way to get the fitted estimator."""
+    live: list[Estimator] = []
+
+    def fitted() -> Estimator:
+        instance = instance_of(trial.sampling, device)
+        estimator = construct("estimator", trial.estimator.path, trial.estimator.params, instance.truth)
+        _check_estimator(estimator, trial.estimator)
+        data = ShardReader(sampled.folder / "train")
+        known = {"truth": instance.truth} if estimator.needs_truth else {}
+        if estimator.needs_truth and instance.truth is None:
+            raise InvalidInput(
+                f"{trial.estimator.label} needs the truth, and {trial.sampling.generator.label} has none: restrict it with `on`"
+            )
+        return estimator.fit(data, seed=trial.fit_seed, **known)  # type: ignore[no-any-return]
+
+    def compute(work: Path) -> dict[str, Any]:
+        estimator = fitted()
+        live.append(estimator)
+        params = {k: v for k, v in estimator.get_params().items() if isinstance(v, int | float | str | bool | None)}
+        about = {"needs_truth": estimator.needs_truth, "params": params, "history": getattr(estimator, "history_", {})}
+        try:
+            arrays, plain = estimator.get_state()
+        except NotExpressible as error:
+            return {**about, "state": None, "reason": str(error)}
+        save_file({k: _tensor(v) for k, v in arrays.items()}, work / "state.safetensors")
+        write_json(work / "state.json", {"plain": plain, "numpy": [k for k, v in arrays.items() if isinstance(v, np.ndarray)]})
+        return {**about, "state": "stored"}
+
+    record = _stored(store, trial.fit, device, count, compute)
+
+    def estimator() -> Estimator:
+        if not live and record.result["state"] is None:
+            live.append(fitted())
+        if not live:
+            instance = instance_of(trial.sampling, device)
+            fresh = construct("estimator", trial.estimator.path, trial.estimator.params, instance.truth)
+            state = json.loads(record.path("state.json").read_bytes())
+            tensors = load_file(record.path("state.safetensors"), device=device)
+            arrays = {k: v.cpu().numpy() if k in state["numpy"] else v for k, v in tensors.items()}
+            live.append(fresh.set_state(arrays, state["plain"]))
+        return live[0]
+
+    return record, estimator
+
+
+def _check_estimator(estimator: Any, use: Use) -> None:
+    missing = [name for name in ("fit", "encode", "decode", "get_params", "get_state", "set_state") if not hasattr(estimator, name)]
+    if missing:
+        raise InvalidInput(f"estimator {use.label} ({use.path}) has no {', '.join(missing)}: derive it from testbed.Estimator")
+
+
+def _tensor(value: Any) -> Tensor:
+    tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+    return tensor.detach().cpu().contiguous()
+
+
+def encode(store: Store, trial: Trial, sampled: Record, estimator: Callable[[], Estimator], device: str, count: Count) -> Record:
+    """Codes of the part `test`, and the dictionary where there is one."""
+
+    def compute(work: Path) -> dict[str, Any]:
+        model = estimator()
+        pieces = []
+        view = ""
+        for observed in ShardReader(sampled.folder / "test"):
+            view = observed.name_of(getattr(model, "view", None))
+            for start in range(0, len(observed), BLOCK):
+                rows = observed[start : start + BLOCK]
+                pieces.append(_checked_codes(model.encode(rows), len(rows), trial.estimator))
+        tensors = _pack_codes(_cat(pieces))
+        dictionary = getattr(model, "dictionary_", None)
+        if dictionary is not None:
+            tensors["dictionary"] = _tensor(dictionary)
+        save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, work / "codes.safetensors")
+        return {"view": view, "rows": sum(map(len, pieces)), "codes": pieces[0].shape[1], "dictionary": dictionary is not None}
+
+    return _stored(store, trial.encode, device, count, compute)
+
+
+def _checked_codes(given: Any, n: int, use: Use) -> Codes:
+    codes: Codes = given
+    if not isinstance(codes, SparseRows):
+        codes = codes if isinstance(codes, Tensor) else torch.as_tensor(np.asarray(codes))
+    if len(codes.shape) != 2 or codes.shape[0] != n:
+        raise InvalidInput(f"estimator {use.label}: encode gave codes of shape {tuple(codes.shape)} for {n} rows: they must be ({n}, m)")
+    values = codes.values if isinstance(codes, SparseRows) else codes
+    if not bool(values.isfinite().all()):
+        raise InvalidInput(f"estimator {use.label}: encode gave NaN or infinity: check its training")
+    return codes
+
+
+def _cat(pieces: list[Any]) -> Codes:
+    return SparseRows.cat(pieces) if isinstance(pieces[0], SparseRows) else torch.cat(pieces)
+
+
+def _pack_codes(codes: Codes) -> dict[str, Tensor]:
+    if isinstance(codes, SparseRows):
+        return {"indptr": codes.indptr, "indices": codes.indices, "values": codes.values, "shape": torch.tensor(codes.shape)}
+    return {"codes": codes.detach()}
+
+
+def _unpack_codes(tensors: Mapping[str, Tensor]) -> Codes:
+    if "codes" in tensors:
+        return tensors["codes"]
+    rows, columns = tensors["shape"].tolist()
+    return SparseRows(tensors["indptr"], tensors["indices"], tensors["values"], (rows, columns))
+
+
+def outcome_of(trial: Trial, sampled: Record, encoded: Record, estimator: Callable[[], Estimator], device: str) -> Outcome:
+    """What evaluators are given of a trial; the fitted estimator is loaded only if one decodes."""
+    tensors = load_file(encoded.path("codes.safetensors"), device=device)
+    instance = instance_of(trial.sampling, device)
+    return Outcome(
+        codes=_unpack_codes(tensors),
+        sample=_sample(sampled.folder / "test"),
+        view=encoded.result["view"],
+        dictionary=tensors.get("dictionary"),
+        decode=lambda codes: estimator().decode(codes),
+        truth=instance.truth,
+        instance=instance,
+        encode=lambda observed: estimator().encode(observed),
+        part="test",
+        seed=trial.sampling.rows_seed,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- scores
+
+
+def score(store: Store, stage: Stage, evaluator: Use, trials: list[Trial], outcomes: Any, device: str, count: Count) -> Record:
+    """Score a trial's outcome (or a group's list of them), with chance level, ceiling and floors on the same instance."""
+
+    def compute(work: Path) -> dict[str, Any]:
+        judge: Evaluator = construct("evaluator", evaluator.path, evaluator.params)
+        about = {"direction": judge.direction, "equivalence": judge.equivalence, "scope": judge.scope}
+        given = outcomes()
+        seed = seed_of("score", trials[0].sampling.rows_seed)
+        try:
+            scores = _finite(judge.score(given, seed=seed), evaluator)
+        except NotApplicable as reason:
+            return {**about, "status": "not applicable", "reason": str(reason)}
+        level = _levels(store, judge, evaluator, trials[0], given, device, count)
+        return {
+            **about,
+            "status": "scored",
+            "value": scores.value,
+            "parts": dict(scores.parts),
+            "groups": dict(scores.groups),
+            "details": dict(scores.details),
+            "chance": level(judge.chance),
+            "ceiling": level(judge.ceiling),
+            "floors": {floor.name: level(floor) for floor in judge.floors},
+        }
+
+    return _stored(store, stage, device, count, compute)
+
+
+def _finite(scores: Any, use: Use) -> Scores:
+    if not isinstance(scores, Scores):
+        raise InvalidInput(
+            f"evaluator {use.label}: score gave a {type(scores).__name__}, not Scores: return testbed.contracts.Scores(value)"
+        )
+    for name, value in {"value": scores.value, **scores.parts, **scores.groups}.items():
+        if not math.isfinite(value):
+            raise InvalidInput(f"evaluator {use.label}: {name} is {value}: raise NotApplicable where a score is not defined")
+    return scores
+
+
+def _levels(
+    store: Store, judge: Evaluator, use: Use, trial: Trial, given: Any, device: str, count: Count
+) -> Callable[[Reference | float | None], dict[str, Any] | None]:
+    """How an evaluator's references are scored: by number, on this trial, or once for the whole instance."""
+
+    def level(reference: Reference | float | None) -> dict[str, Any] | None:
+        if reference is None:
+            return None
+        if isinstance(reference, int | float):
+            return {"value": float(reference), "parts": {}, "by": "construction"}
+        try:
+            if reference.scope == "instance":
+                first = given[0] if isinstance(given, list) else given
+                return dict(_instance_level(store, judge, use, trial, reference, first, device, count).result)
+            seed = seed_of("reference", reference.name, trial.sampling.rows_seed)
+            if isinstance(given, list):
+                made: Any = [reference.make(outcome, seed_of("each", seed, i)) for i, outcome in enumerate(given)]
+            else:
+                made = reference.make(given, seed)
+            scores = _finite(judge.score(made, seed=seed), use)
+        except NotApplicable:
+            return None
+        return {"value": scores.value, "parts": dict(scores.parts), "by": reference.name}
+
+    return level
+
+
+def _instance_level(
+    store: Store, judge: Evaluator, use: Use, trial: Trial, reference: Reference, outcome: Outcome, device: str, count: Count
+) -> Record:
+    if judge.scope == "seeds":
+        raise InvalidInput(f"evaluator {use.label}: a reference of scope 'instance' has no fit seeds to compare: use scope 'trial'")
+    material = {
+        "stage": "reference",
+        "name": reference.name,
+        "view": outcome.view,
+        "component": use.material(),
+        "inputs": [trial.sampling.stage.key],
+        **{k: trial.fit.material[k] for k in ("device", "dtype", "threads")},
+    }
+    stage = Stage("reference", key_of(material), material)
+
+    def compute(work: Path) -> dict[str, Any]:
+        folder = store.folder("sample", trial.sampling.stage.key) / "reference"
+        made = _reference_outcome(reference, folder, outcome.view, trial.sampling.generator.path, outcome)
+        scores = _finite(judge.score(made, seed=seed_of("reference", reference.name, trial.sampling.rows_seed)), use)
+        return {"value": scores.value, "parts": dict(scores.parts), "by": reference.name}
+
+    return _stored(store, stage, device, count, compute)
+
+
+_made: dict[tuple[Any, ...], Outcome] = {}
+
+
+def _reference_outcome(reference: Reference, folder: Path, view: str, generator: str, outcome: Outcome) -> Outcome:
+    """Reference codes on the part `reference`: made once per instance, and kept while its evaluators score them."""
+    key = (reference, folder, view)
+    if key not in _made:
+        if any(other[1] != folder for other in _made):
+            _made.clear()
+        sample = _sample(folder)
+        rows = len(sample)
+        blank = Outcome(
+            torch.zeros(rows, 0),
+            sample,
+            view,
+            truth=outcome.truth,
+            instance=outcome.instance,
+            part="reference",
+            seed=outcome.seed,
+        )
+        _made[key] = reference.make(blank, seed_of("reference", reference.name, outcome.seed))
+    return _made[key]
+
+
+# ------------------------------------------------------------------------------------------------------------------ jobs
+
+
+def run_trial(store: Store, trial: Trial, evaluators: Mapping[str, Use], device: str, count: Count) -> dict[str, BaseException]:
+    """All stages of a trial; gives the error of each stage that failed, and goes on past a failed evaluator."""
+    stage = trial.sampling.stage
+    errors: dict[str, BaseException] = {}
+    try:
+        sampled = sample(store, trial.sampling, device, count)
+        stage = trial.fit
+        _, estimator = fit(store, trial, sampled, device, count)
+        stage = trial.encode
+        encoded = encode(store, trial, sampled, estimator, device, count)
+    except Exception as error:
+        return {f"{stage.stage}:{stage.key}": error}
+    made: list[Outcome] = []
+
+    def outcome() -> Outcome:
+        if not made:
+            made.append(outcome_of(trial, sampled, encoded, estimator, device))
+        return made[0]
+
+    for label, stage in trial.scores.items():
+        try:
+            score(store, stage, evaluators[label], [trial], outcome, device, count)
+        except Exception as error:
+            errors[f"{stage.stage}:{stage.key}"] = error
+    return errors
+
+
+def run_group(store: Store, group: Group, evaluators: Mapping[str, Use], device: str, count: Count) -> dict[str, BaseException]:
+    """Evaluators that compare the fit seeds of one estimator on one instance."""
+    errors: dict[str, BaseException] = {}
+    made: list[Outcome] = []
+
+    def outcomes() -> list[Outcome]:
+        if not made:
+            for trial in group.trials:
+                sampled = sample(store, trial.sampling, device, lambda *_: None)
+                _, estimator = fit(store, trial, sampled, device, lambda *_: None)
+                encoded = encode(store, trial, sampled, estimator, device, lambda *_: None)
+                made.append(outcome_of(trial, sampled, encoded, estimator, device))
+        return made
+
+    for label, stage in group.scores.items():
+        try:
+            score(store, stage, evaluators[label], list(group.trials), outcomes, device, count)
+        except Exception as error:
+            errors[f"{stage.stage}:{stage.key}"] = error
+    return errors

