@@ -110,8 +110,8 @@ def _compare(results: Results, claim: Mapping[str, Any], generator: str) -> Inte
             return mean_interval([value - (versus if claim["test"] == "within" else 0.0) for value in own.values()])
         if not isinstance(versus, dict):
             raise ValueError("a claim over documents compares with a number or with another estimator")
-        other = _by_group(results, claim["score"], versus["generator"] or generator, versus["estimator"] or estimator)
-        return paired_difference(own, other)
+        others = _by_group(results, claim["score"], versus["generator"] or generator, versus["estimator"] or estimator)
+        return paired_difference(own, others)
     values = _by_instance(results, claim["score"], generator, estimator, "value")
     if isinstance(versus, int | float):
         shift = float(versus) if claim["test"] == "within" else 0.0
@@ -156,6 +156,4 @@ def _by_group(results: Results, score: str, generator: str, estimator: str) -> d
 
 
 def _name(versus: Any) -> str:
-    if isinstance(versus, dict):
-        return versus["estimator"] or versus["generator"]
-    return str(versus)
+    return str(versus["estimator"] or versus["generator"]) if isinstance(versus, dict) else str(versus)

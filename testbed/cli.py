@@ -51,18 +51,14 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE"
 
 @app.command()
 def run(
-    suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help="A shipped name (`testbed list suites`), a file, or a folder.")
-    ],
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A shipped name (`testbed list suites`), a file, or a folder.")],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that holds the results. [default: runs/SUITE]")] = None,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="One of the suite's sizes, `[presets.NAME]`.")] = None,
     jobs: Annotated[int, typer.Option(help="Worker processes. Does not change any score.")] = 1,
     device: Annotated[Device, typer.Option(help="Where tensors live; auto takes CUDA where there is some.")] = Device.auto,
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override, such as `data.train=1000` or `estimator.topk_sae.k=8`; repeatable."
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override, such as `data.train=1000` or `estimator.topk_sae.k=8`; repeatable."),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this generator, estimator or evaluator; repeatable.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget this suite's results in DIR first.")] = False,

@@ -175,11 +175,15 @@ class Observed:
         views = {name: View(view.values[rows], view.shows) for name, view in self.views.items()}
         return Observed(views, {name: column[rows] for name, column in self.rows.items()})
 
+    def to(self, device: Any) -> Observed:
+        views = {name: View(view.values.to(device), view.shows) for name, view in self.views.items()}
+        return Observed(views, {name: column.to(device) for name, column in self.rows.items()})
+
     def name_of(self, view: str | None) -> str:
         """The name of the view that is meant: `view` itself, or the only one there is."""
         if view is None and len(self.views) == 1:
             return next(iter(self.views))
-        if view not in self.views:
+        if view is None or view not in self.views:
             wanted = "no view was named" if view is None else f"there is no view {view!r}"
             raise InvalidInput(f"{wanted}: set view to one of {', '.join(map(repr, self.views))}")
         return view
@@ -267,6 +271,9 @@ class Truth(ABC):
 class Component:
     """scikit-learn's conventions: the constructor only stores its arguments, under their own names."""
 
+    environment: ClassVar[tuple[str, ...]] = ()
+    """What its results depend on besides source and parameters: names of packages, or ``"python"``; their versions are in its keys."""
+
     @classmethod
     def parameter_names(cls) -> tuple[str, ...]:
         if cls.__init__ is object.__init__:
@@ -325,7 +332,7 @@ class Instance(ABC):
         """
 
     def to(self, device: str) -> Self:
-        """The same instance, sampling on `device`; the default moves each chunk's home by keeping the instance's `device`."""
+        """The same instance, sampling on `device`. Instances that hold tensors move them too."""
         other = copy.copy(self)
         other.device = device
         return other
@@ -430,7 +437,7 @@ class Estimator(Component, ABC):
         return arrays, plain
 
     def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Self:
-        """Take back what `get_state` gave; arrays arrive as tensors."""
+        """Take back what `get_state` gave; a tensor arrives as a tensor, a numpy array as a numpy array."""
         for name, value in {**arrays, **plain}.items():
             setattr(self, name, value)
         return self
@@ -441,7 +448,7 @@ class Patchable(Protocol):
     """An instance whose rows come from a model that can be run with some of its activations replaced."""
 
     def patched_losses(self, replace: Callable[[Tensor], Tensor] | None, part: str, n: int, seed: int) -> Any:
-        """Next-token losses of the first n rows of a part when their activations x become ``replace(x)``.
+        """Next-token losses of the first n rows of a part when their activations x become ``replace(x)``, called batch by batch.
 
         Returns
         -------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +183,10 @@ def use_of(kind: str, name: str, label: str, params: Mapping[str, Any]) -> Use:
             for file in value if isinstance(value, list) else [value]:
                 if isinstance(file, str) and Path(file).exists():
                     inputs[f"{key}:{file}"] = content_of(Path(file))
-    return Use(label, path, dict(params), fingerprint(path), inputs, dict(text.constants) if text is not None else {})
+    constants = dict(text.constants) if text is not None else {}
+    for package in constants.get("environment", ()):
+        inputs[f"version of {package}"] = platform.python_version() if package == "python" else version(package)
+    return Use(label, path, dict(params), fingerprint(path), inputs, constants)
 
 
 def content_of(path: Path) -> str:

@@ -141,7 +141,8 @@ def _score_rows(record: Record, here: Mapping[str, Any]) -> list[dict[str, Any]]
     def at(level: Mapping[str, Any] | None, part: str) -> float | None:
         if level is None:
             return None
-        return level["value"] if part == "" or level["by"] == "construction" else level["parts"].get(part)
+        found: float | None = level["value"] if part == "" or level["by"] == "construction" else level["parts"].get(part)
+        return found
 
     return [
         {

@@ -113,6 +113,12 @@ class ShardReader:
 
     Iterating gives one Observed per shard: no latents, so that an estimator can be handed the reader itself.
 
+    Parameters
+    ----------
+    folder : path
+    device : str
+        Where the Observed that iterating gives are put; `samples` stay on the CPU.
+
     Raises
     ------
     InvalidInput
@@ -121,8 +127,9 @@ class ShardReader:
         While reading, if a shard is missing or not what was written.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, device: str = "cpu") -> None:
         self.folder = Path(folder)
+        self.device = device
         self.manifest = _read_manifest(self.folder)
         if not self.manifest["complete"]:
             raise InvalidInput(f"{self.folder} was not written to its end: run again to complete it")
@@ -132,7 +139,7 @@ class ShardReader:
 
     def __iter__(self) -> Iterator[Observed]:
         for sample in self.samples():
-            yield sample.observed
+            yield sample.observed if self.device == "cpu" else sample.observed.to(self.device)
 
     def samples(self) -> Iterator[Sample]:
         """One Sample per shard, latents included."""

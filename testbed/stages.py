@@ -32,6 +32,7 @@ from testbed.contracts import (
     InvalidInput,
     NotApplicable,
     NotExpressible,
+    Observed,
     Outcome,
     Reference,
     Scores,
@@ -211,7 +212,7 @@ def fit(store: Store, trial: Trial, sampled: Record, device: str, count: Count) 
         instance = instance_of(trial.sampling, device)
         estimator = construct("estimator", trial.estimator.path, trial.estimator.params, instance.truth)
         _check_estimator(estimator, trial.estimator)
-        data = ShardReader(sampled.folder / "train")
+        data = ShardReader(sampled.folder / "train", device)
         known = {"truth": instance.truth} if estimator.needs_truth else {}
         if estimator.needs_truth and instance.truth is None:
             raise InvalidInput(
@@ -267,7 +268,7 @@ def encode(store: Store, trial: Trial, sampled: Record, estimator: Callable[[], 
         model = estimator()
         pieces = []
         view = ""
-        for observed in ShardReader(sampled.folder / "test"):
+        for observed in ShardReader(sampled.folder / "test", device):
             view = observed.name_of(getattr(model, "view", None))
             for start in range(0, len(observed), BLOCK):
                 rows = observed[start : start + BLOCK]
@@ -312,21 +313,29 @@ def _unpack_codes(tensors: Mapping[str, Tensor]) -> Codes:
 
 
 def outcome_of(trial: Trial, sampled: Record, encoded: Record, estimator: Callable[[], Estimator], device: str) -> Outcome:
-    """What evaluators are given of a trial; the fitted estimator is loaded only if one decodes."""
-    tensors = load_file(encoded.path("codes.safetensors"), device=device)
+    """What evaluators are given of a trial, on the CPU; the fitted estimator is loaded only if one decodes, and works on its device."""
+    tensors = load_file(encoded.path("codes.safetensors"))
     instance = instance_of(trial.sampling, device)
     return Outcome(
         codes=_unpack_codes(tensors),
         sample=_sample(sampled.folder / "test"),
         view=encoded.result["view"],
         dictionary=tensors.get("dictionary"),
-        decode=lambda codes: estimator().decode(codes),
+        decode=lambda codes: _beside(estimator().decode(codes.to(device)), codes),
         truth=instance.truth,
         instance=instance,
-        encode=lambda observed: estimator().encode(observed),
+        encode=lambda observed: _beside(estimator().encode(observed.to(device)), observed),
         part="test",
         seed=trial.sampling.rows_seed,
     )
+
+
+def _beside(result: Any, given: Any) -> Any:
+    """Put an estimator's result where the caller's own data are."""
+    if isinstance(given, Observed):
+        given = next(iter(given.views.values())).values
+    home = given.values.device if isinstance(given, SparseRows) else given.device
+    return result.to(home) if hasattr(result, "to") else torch.as_tensor(result, device=home)
 
 
 # ---------------------------------------------------------------------------------------------------------------- scores

@@ -308,9 +308,9 @@ def override(tree: dict[str, Any], keys: Sequence[str], value: Any, source: str)
         if not entries:
             known = [e.get("label", e["name"]) for e in tree[head]]
             raise InvalidInput(f"{source}: there is no {head} {rest[0]!r}{suggest(rest[0], known)}")
-        model = {"generator": GeneratorEntry, "estimator": EstimatorEntry, "evaluator": EvaluatorEntry}[head]
+        fields = _fields_at((head,))
         for entry in entries:
-            own = rest[1] in model.model_fields
+            own = rest[1] in fields
             target = entry if own else entry.setdefault("params", {})
             _put(target, rest[1:], value)
             if not own:
@@ -348,7 +348,9 @@ def keep_only(suite: Suite, only: Sequence[str]) -> Suite:
     for kind in ("estimator", "evaluator"):
         setattr(suite, kind, [e for e in getattr(suite, kind) if any(runs_on(e, generator) for generator in suite.generator)])
         if not getattr(suite, kind):
-            raise InvalidInput(f"--only {' --only '.join(only)} leaves no {kind} that runs on {', '.join(e.label for e in suite.generator)}")
+            raise InvalidInput(
+                f"--only {' --only '.join(only)} leaves no {kind} that runs on {', '.join(e.label for e in suite.generator)}"
+            )
     suite.claim = [c for c in suite.claim if _claim_problem(suite, c) is None]
     return suite
 

@@ -118,9 +118,9 @@ def show_leaderboard(results: Results) -> None:
             row = [_cell(cells.get((estimator, evaluator))) for evaluator in evaluators]
             table.add_row(f"{estimator}{' (oracle)' if oracle else ''}{' †' if estimator in marked else ''}", *row, end_section=False)
         for level in ("chance", "ceiling"):
-            values = [part[part["evaluator"] == e][level].mean() for e in evaluators]
-            if any(not math.isnan(v) for v in values):
-                table.add_row(f"[dim]{level}[/dim]", *(f"[dim]{number(v)}[/dim]" for v in values))
+            values = [part[part["evaluator"] == e][level].dropna().tolist() for e in evaluators]
+            if any(values):
+                table.add_row(f"[dim]{level}[/dim]", *(f"[dim]{_range(v)}[/dim]" for v in values))
         console.print(table)
     if marked:
         console.print("† a setting of this estimator was read off the truth")
@@ -130,6 +130,14 @@ def _cell(row: Any) -> str:
     if row is None:
         return "-"
     return number(row.mean) + ("" if math.isnan(row.low) else f" [dim]±{number((row.high - row.low) / 2)}[/dim]")
+
+
+def _range(values: Sequence[float]) -> str:
+    """Chance depends on the number and the sparsity of codes, so a column of estimators has a range of it."""
+    if not values:
+        return "-"
+    low, high = number(min(values)), number(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
 def show_trials(results: Results) -> None:

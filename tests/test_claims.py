@@ -97,7 +97,9 @@ def test_a_claim_that_leaves_the_generator_open_is_judged_on_each():
     assert (one.id, one.generator) == ("c", "h")
 
 
-@pytest.mark.parametrize("claim", [{"versus": 0.5, "where": {"estimator": "z"}}, {"versus": {"estimator": "z"}}, {"versus": "ceiling"}, {"versus": "floor:z"}])
+@pytest.mark.parametrize(
+    "claim", [{"versus": 0.5, "where": {"estimator": "z"}}, {"versus": {"estimator": "z"}}, {"versus": "ceiling"}, {"versus": "floor:z"}]
+)
 def test_a_claim_without_scores_is_undecided_and_says_why(claim):
     (found,) = judge(results(claim, HIGH, ceiling=math.nan))
     assert (found.verdict, found.value, found.n) == ("undecided", None, 0)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from testbed import __version__
 
 
-def testbed(*arguments, code=0):
+def testbed(*arguments, code=0):  # noqa: PT028
     found = subprocess.run([sys.executable, "-m", "testbed", *arguments], capture_output=True, text=True)
     assert found.returncode == code, found.stdout + found.stderr
     return found.stdout + found.stderr
@@ -39,7 +39,10 @@ def test_help_is_quick_and_loads_no_torch():
     assert time.perf_counter() - clock < 3  # half a second alone; tests share the machine
     assert "testbed run quick" in text
     assert testbed("--version").strip() == __version__
-    script = "import sys, testbed.cli\ntry:\n    testbed.cli.app(['--help'])\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules, 'pandas' in sys.modules)"
+    script = (
+        "import sys, testbed.cli\ntry:\n    testbed.cli.app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print('torch' in sys.modules, 'pandas' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.endswith("False False\n")
 
 

@@ -74,7 +74,8 @@ def test_more_rows_threads_or_another_device_are_other_results(toys):
 
 def test_files_that_parameters_name_count_by_content(toys):
     (toys / "reader.py").write_text(
-        "from pathlib import Path\nfrom toys import ToyGenerator\nclass R(ToyGenerator):\n    def __init__(self, text: list[Path] | None = None):\n        self.text = text\n"
+        "from pathlib import Path\nfrom toys import ToyGenerator\nclass R(ToyGenerator):\n"
+        "    def __init__(self, text: list[Path] | None = None):\n        self.text = text\n"
     )
     (toys / "a.txt").write_text("one")
     (toys / "r.toml").write_text(
@@ -93,7 +94,9 @@ def test_a_folders_content_is_names_and_bytes(tmp_path):
     assert content_of(tmp_path / "f") != first
 
 
-@pytest.mark.parametrize("statement", ["import testbed", "import testbed.cli", "from testbed.runner import plan_suite; plan_suite('quick')"])
+@pytest.mark.parametrize(
+    "statement", ["import testbed", "import testbed.cli", "from testbed.runner import plan_suite; plan_suite('quick')"]
+)
 def test_planning_loads_neither_torch_nor_scikit_learn(statement):
     script = f"import sys; {statement}; print([m for m in ('torch', 'sklearn', 'pandas', 'scipy', 'transformers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -41,10 +41,14 @@ def test_a_run_with_nothing_to_do_loads_no_torch(toys):
 def test_a_new_evaluator_refits_nothing_and_a_new_estimator_resamples_nothing(toys):
     execute(toy(), "out")
     text = (toys / "toy.toml").read_text()
-    (toys / "toy.toml").write_text(text.replace("[[claim]]", '[[evaluator]]\nname = "toys:ToyScore"\nlabel = "squared"\nparams = {power = 2}\n\n[[claim]]', 1))
+    (toys / "toy.toml").write_text(
+        text.replace("[[claim]]", '[[evaluator]]\nname = "toys:ToyScore"\nlabel = "squared"\nparams = {power = 2}\n\n[[claim]]', 1)
+    )
     assert set(execute(toy(), "out").computed) == {"score", "reference"}
     text = (toys / "toy.toml").read_text()
-    (toys / "toy.toml").write_text(text.replace("[[evaluator]]", '[[estimator]]\nname = "toys:ToyEstimator"\nlabel = "wide"\nparams = {m = 6}\n\n[[evaluator]]', 1))
+    (toys / "toy.toml").write_text(
+        text.replace("[[evaluator]]", '[[estimator]]\nname = "toys:ToyEstimator"\nlabel = "wide"\nparams = {m = 6}\n\n[[evaluator]]', 1)
+    )
     assert set(execute(toy(), "out").computed) == {"fit", "encode", "score"}
 
 
@@ -139,7 +143,9 @@ def test_a_spoiled_stage_is_noticed_and_computed_again_on_demand(toys):
 
 
 def test_settings_read_off_the_truth_are_resolved_and_marked(toys):
-    text = (toys / "toy.toml").read_text().replace('label = "random"', 'label = "random"\nparams = { m = { truth = "concepts", times = 2 } }')
+    text = (
+        (toys / "toy.toml").read_text().replace('label = "random"', 'label = "random"\nparams = { m = { truth = "concepts", times = 2 } }')
+    )
     (toys / "toy.toml").write_text(text)
     results = run("toy.toml", "out")
     assert {f["params"]["m"] for f in results.fits if f["estimator"] == "random"} == {6}
@@ -201,8 +207,9 @@ def test_claims_of_the_toy_suite_are_shown(toys):
 
 def test_components_are_nested_by_name(toys):
     (toys / "nest.py").write_text(
-        "from toys import ToyEstimator\nclass Nest(ToyEstimator):\n    def __init__(self, base=None, m: int = 3):\n        self.base = base\n        self.m = m\n"
-        "    trouble = ''\n    def fit(self, data, *, seed):\n        assert self.base.m == 5\n        return super().fit(data, seed=seed)\n"
+        "from toys import ToyEstimator\nclass Nest(ToyEstimator):\n    trouble = ''\n"
+        "    def __init__(self, base=None, m: int = 3):\n        self.base = base\n        self.m = m\n"
+        "    def fit(self, data, *, seed):\n        assert self.base.m == 5\n        return super().fit(data, seed=seed)\n"
     )
     text = (toys / "toy.toml").read_text()
     old = 'name = "toys:ToyEstimator"\nlabel = "random"'

@@ -74,7 +74,7 @@ def test_a_record_of_other_material_is_not_taken_for_this_one(tmp_path):
 
 def test_what_a_killed_run_left_in_the_work_folder_is_still_there(tmp_path):
     store = Store(tmp_path)
-    with pytest.raises(RuntimeError), store.writing("fit", KEY) as work:
+    with pytest.raises(RuntimeError), store.writing("fit", KEY) as work:  # noqa: PT012
         (work / "half").write_text("x")
         raise RuntimeError
     with store.writing("fit", KEY) as work:
@@ -101,7 +101,10 @@ def test_two_processes_hold_a_stage_one_after_the_other(tmp_path):
 
 
 def test_a_holder_that_is_killed_lets_go(tmp_path):
-    script = f"from testbed.store import Store\nimport time\nwith Store({str(tmp_path)!r}).writing('fit', {KEY!r}): print('in', flush=True); time.sleep(60)"
+    script = (
+        f"from testbed.store import Store\nimport time\nwith Store({str(tmp_path)!r}).writing('fit', {KEY!r}):\n"
+        "    print('in', flush=True)\n    time.sleep(60)"
+    )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "in\n"
     process.send_signal(signal.SIGKILL)
@@ -141,7 +144,10 @@ def test_an_atomic_write_replaces_all_or_nothing(tmp_path, monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "holds no run"), ("{", "cannot be read"), ("[]", "another version"), ('{"schema": 99}', "another version")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "holds no run"), ("{", "cannot be read"), ("[]", "another version"), ('{"schema": 99}', "another version")],
+)
 def test_a_folder_without_a_readable_run_is_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "run.json").write_text(content)

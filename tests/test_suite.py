@@ -106,7 +106,9 @@ def test_a_parameter_is_not_in_params_and_grid():
 
 
 def test_presets_and_settings_override_in_that_order():
-    suite = from_tree(copy.deepcopy(TREE), preset="tiny", settings=["estimator.topk_sae.k=5", "data.train=77", "generator.sparse_concepts.data.test=9"])
+    suite = from_tree(
+        copy.deepcopy(TREE), preset="tiny", settings=["estimator.topk_sae.k=5", "data.train=77", "generator.sparse_concepts.data.test=9"]
+    )
     assert suite.instances == 1
     assert suite.data.train == 77
     assert suite.estimator[0].params["k"] == 5
@@ -149,7 +151,7 @@ def test_only_keeps_what_is_named_and_its_claims():
     assert [e.label for e in suite.estimator] == ["pca"]
     assert [c.id for c in suite.claim] == ["d"]
     assert len(suite.generator) == 1
-    with pytest.raises(InvalidInput, match="--only pcaa: .*did you mean 'pca'"):
+    with pytest.raises(InvalidInput, match=r"--only pcaa: .*did you mean 'pca'"):
         from_tree(copy.deepcopy(TREE), only=["pcaa"])
 
 
@@ -157,7 +159,7 @@ def test_settings_read_off_the_truth_and_nested_components_pass_the_check():
     from_tree(changed("estimator", 0, "params", value={"k": {"truth": "l0", "times": 2}}))
     with pytest.raises(InvalidInput, match=r"estimator\[0\].params.k.*: pca has no parameter 'kk'"):
         from_tree(changed("estimator", 0, "params", value={"k": {"use": "pca", "kk": 1}}))
-    with pytest.raises(InvalidInput, match="there is no component 'pac'"):
+    with pytest.raises(InvalidInput, match=r"there is no component 'pac'"):
         from_tree(changed("estimator", 0, "params", value={"k": {"use": "pac"}}))
 
 

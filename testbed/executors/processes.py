@@ -90,5 +90,9 @@ class Processes:
 
 def _prepare(folder: str, path: list[str]) -> None:
     """Give a worker the working folder and the import path of the process that started it."""
+    from joblib.externals.loky import process_executor
+
+    # loky replaces a worker whose memory has grown; ours keep an instance and its samples on purpose, and the next trial needs them.
+    process_executor._MAX_MEMORY_LEAK_SIZE = float("inf")
     os.chdir(folder)
     sys.path.extend(entry for entry in path if entry not in sys.path)

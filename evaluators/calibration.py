@@ -1,0 +1,176 @@
+"""Reference codes: no better than chance, as good as can be, or good looking for a bad reason. And what they share with evaluators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from testbed.contracts import BLOCK, Codes, InvalidInput, NotApplicable, Outcome, Reference, Rows, SparseRows, Truth
+from testbed.numerics.matching import check_finite, dense
+
+COMMON_NOISE = 0.1
+"""Noise on each copy of the common factor, in standard deviations of the factor."""
+
+
+# ------------------------------------------------------------------------------------------------------ what outcomes hold
+
+
+def truth_of(outcome: Outcome) -> Truth:
+    """The truth, or NotApplicable."""
+    if outcome.truth is None:
+        raise NotApplicable("nobody knows the truth of these data")
+    return outcome.truth
+
+
+def shown_levels(outcome: Outcome, kinds: tuple[str, ...] = ()) -> tuple[int, ...]:
+    """Levels that the outcome's view shows (all that have latents, where it does not say), of one of `kinds`.
+
+    Raises
+    ------
+    NotApplicable
+        If there is no truth, no latents, or no level of these kinds.
+    """
+    truth = truth_of(outcome)
+    shown = outcome.sample.observed.views[outcome.view].shows.levels or tuple(sorted(outcome.sample.latents))
+    levels = tuple(level for level in shown if level in outcome.sample.latents)
+    if not levels:
+        raise NotApplicable(f"the sample holds no latents of what view {outcome.view!r} shows")
+    if kinds and not all(truth.levels[level].kind in kinds for level in levels):
+        raise NotApplicable(f"view {outcome.view!r} shows levels of kind {[truth.levels[level].kind for level in levels]}, not {kinds}")
+    return levels
+
+
+def concepts(outcome: Outcome, levels: tuple[int, ...]) -> Rows:
+    """Values of the concepts of `levels` side by side, shape (n, c)."""
+    values = [outcome.sample.latents[level] for level in levels]
+    if len(values) == 1:
+        return values[0]
+    if all(isinstance(v, SparseRows) for v in values):
+        return side_by_side([v for v in values if isinstance(v, SparseRows)])
+    return torch.cat([dense(v) for v in values], dim=1)
+
+
+def side_by_side(pieces: list[SparseRows]) -> SparseRows:
+    """Sparse rows next to each other, shape (n, m_1 + m_2 + ...)."""
+    starts = [sum(piece.shape[1] for piece in pieces[:i]) for i in range(len(pieces) + 1)]
+    row = torch.cat([piece.row_of_entry() for piece in pieces])
+    column = torch.cat([piece.indices + start for piece, start in zip(pieces, starts, strict=False)])
+    value = torch.cat([piece.values for piece in pieces])
+    order = row.argsort(stable=True)
+    return SparseRows.from_entries(row[order], column[order], value[order], (len(pieces[0]), starts[-1]))
+
+
+def checked_codes(outcome: Outcome) -> Codes:
+    """The codes, or InvalidInput if they are not finite or not of the sample's rows."""
+    if len(outcome.codes) != len(outcome.sample):
+        raise InvalidInput(f"there are {len(outcome.codes)} rows of codes for {len(outcome.sample)} rows of data: encode the sample itself")
+    check_finite(outcome.codes, "codes hold NaN or infinity: check the encoder's output before scoring it")
+    return outcome.codes
+
+
+def dictionary_of(outcome: Outcome) -> Tensor:
+    """The learned dictionary, shape (m, d), or NotApplicable; InvalidInput if it is not finite or not of the codes' number."""
+    if outcome.dictionary is None:
+        raise NotApplicable("the estimator learns no dictionary")
+    if len(outcome.dictionary) != outcome.codes.shape[1]:
+        raise InvalidInput(f"the dictionary has {len(outcome.dictionary)} rows for {outcome.codes.shape[1]} codes: one each is wanted")
+    check_finite(outcome.dictionary, "the dictionary holds NaN or infinity: check the fit before scoring it")
+    return outcome.dictionary
+
+
+def means_by_level(similarity: Tensor, truth: Truth, levels: tuple[int, ...]) -> dict[str, float]:
+    """Mean over the concepts of each level of `similarity`, shape (c,), for the report."""
+    pieces = torch.split(similarity, [truth.levels[level].size for level in levels])
+    return {f"level_{level}": float(piece.mean()) for level, piece in zip(levels, pieces, strict=True)}
+
+
+# ------------------------------------------------------------------------------------------------------------- references
+
+
+def _permuted_codes(outcome: Outcome, seed: int) -> Outcome:
+    order = torch.randperm(len(outcome.codes), generator=_generator(seed))
+    return replace(outcome, codes=_take(outcome.codes, order))
+
+
+def _random_dictionary(outcome: Outcome, seed: int) -> Outcome:
+    learned = dictionary_of(outcome)
+    random = normalize(torch.randn(learned.shape, generator=_generator(seed)), dim=1).to(learned.device)
+    return replace(outcome, dictionary=random, decode=None)
+
+
+def _oracle(outcome: Outcome, seed: int) -> Outcome:
+    truth = truth_of(outcome)
+    atoms = truth.dictionary(outcome.view)
+    bias = truth.facts.get(f"bias/{outcome.view}")
+
+    def decode(codes: Codes) -> Tensor:
+        described = torch.cat([dense(codes[i : i + BLOCK]) @ atoms.to(_device(codes)) for i in range(0, len(codes), BLOCK)])
+        return described if bias is None else described + bias.to(described.device)
+
+    return replace(outcome, codes=truth.oracle(outcome.sample.observed, outcome.view), dictionary=atoms, decode=decode, encode=None)
+
+
+def _random_rotation(outcome: Outcome, seed: int) -> Outcome:
+    z = _standardised(outcome)
+    q, r = torch.linalg.qr(torch.randn(z.shape[1], z.shape[1], generator=_generator(seed)))
+    rotation = (q * r.diagonal().sign()).to(z.device)  # uniform over rotations, which q alone is not
+    return replace(outcome, codes=z @ rotation, dictionary=None, decode=None, encode=None)
+
+
+def _common_factor(outcome: Outcome, seed: int) -> Outcome:
+    z = _standardised(outcome)
+    # The first principal component by the power method, from the mean of all concepts.
+    direction = torch.ones(z.shape[1], device=z.device)
+    for _ in range(50):
+        direction = normalize(z.T @ (z @ direction), dim=0)
+    factor = z @ direction
+    noise = torch.randn(z.shape, generator=_generator(seed)).to(z.device)
+    codes = factor[:, None] + COMMON_NOISE * factor.std(correction=0) * noise
+    return replace(outcome, codes=codes, dictionary=None, decode=None, encode=None)
+
+
+PERMUTED_CODES = Reference("permuted_codes", "trial", _permuted_codes)
+"""The trial's own codes with their rows permuted: same number, sparsity and marginals, nothing to do with the data."""
+
+RANDOM_DICTIONARY = Reference("random_dictionary", "trial", _random_dictionary)
+"""As many random unit directions as the trial's dictionary has rows; the codes (which say what is dead) stay."""
+
+ORACLE = Reference("oracle", "instance", _oracle)
+"""The best codes that knowledge of the truth gives, with the true dictionary."""
+
+RANDOM_ROTATION = Reference("random_rotation", "instance", _random_rotation)
+"""All concepts, standardised and mixed by a random orthogonal matrix: everything is there, nothing is told apart."""
+
+COMMON_FACTOR = Reference("common_factor", "instance", _common_factor)
+"""Every code is a copy of what the concepts have most in common: what selection alone gives to a method that separates nothing."""
+
+
+def _standardised(outcome: Outcome) -> Tensor:
+    """True concepts that the view shows, each with mean 0 and variance 1 (0 if constant), shape (n, c), float32."""
+    z = dense(concepts(outcome, shown_levels(outcome))).float()
+    z = z - z.mean(dim=0)
+    scale = z.square().mean(dim=0).sqrt()
+    return torch.where(scale > 0, z / scale.clamp_min(torch.finfo(z.dtype).tiny), 0.0)
+
+
+def _take(codes: Codes, order: Tensor) -> Codes:
+    """Rows of `codes` in another order."""
+    if not isinstance(codes, SparseRows):
+        return codes[order.to(codes.device)]
+    order = order.to(codes.indptr.device)
+    count = codes.indptr.diff()[order]
+    indptr = torch.cat([codes.indptr[:1], count.cumsum(0)])
+    # Entry t of the new row i sits t places after the start of the old row order[i].
+    entry = torch.arange(int(indptr[-1]), device=order.device) + (codes.indptr[:-1][order] - indptr[:-1]).repeat_interleave(count)
+    return SparseRows(indptr, codes.indices[entry], codes.values[entry], codes.shape)
+
+
+def _device(codes: Codes) -> torch.device:
+    return codes.values.device if isinstance(codes, SparseRows) else codes.device
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

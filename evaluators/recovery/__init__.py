@@ -1,0 +1,1 @@
+"""Do codes follow the concepts?"""

@@ -1,0 +1,1 @@
+"""Does the same method find the same thing twice?"""

@@ -1,0 +1,1 @@
+"""What can be said of codes when nobody knows the truth."""

@@ -1,0 +1,1 @@
+"""Generators: data with known truth. Controls, selection hierarchies, and the pieces they share."""

@@ -1,0 +1,1 @@
+"""Hierarchical selection models: constituents depend on each other because they are selected together."""

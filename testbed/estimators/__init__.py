@@ -1,0 +1,1 @@
+"""Estimators that ship with the testbed."""

@@ -1,0 +1,1 @@
+"""What every method must beat, and what none can: random and true dictionaries."""

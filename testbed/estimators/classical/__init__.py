@@ -1,0 +1,1 @@
+"""Linear decompositions older than sparse autoencoders."""

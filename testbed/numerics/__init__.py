@@ -1,0 +1,1 @@
+"""Shared mathematics: matching, matching pursuit, streaming moments, and the reading of data. Plain functions on tensors."""
