@@ -141,8 +141,14 @@ def _score_rows(record: Record, here: Mapping[str, Any]) -> list[dict[str, Any]]
     def at(level: Mapping[str, Any] | None, part: str) -> float | None:
         if level is None:
             return None
-        found: float | None = level["value"] if part == "" or level["by"] == "construction" else level["parts"].get(part)
+        found: float | None = level["value"] if part == "" else level["parts"].get(part)
         return found
+
+    def direction(part: str) -> str:
+        # A part that a reference has too is the same score on less (a level); another is a number of its own (a cross-entropy).
+        levels = (result["chance"], result["ceiling"], *result["floors"].values())
+        shared = part == "" or any(level is not None and part in level["parts"] for level in levels)
+        return str(result["direction"]) if shared else "none"
 
     return [
         {
@@ -152,7 +158,7 @@ def _score_rows(record: Record, here: Mapping[str, Any]) -> list[dict[str, Any]]
             "chance": at(result["chance"], part),
             "ceiling": at(result["ceiling"], part),
             "floors": {name: at(floor, part) for name, floor in result["floors"].items()},
-            "direction": result["direction"],
+            "direction": direction(part),
         }
         for part, value in {"": result["value"], **result["parts"]}.items()
     ]

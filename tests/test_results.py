@@ -67,3 +67,28 @@ def test_details_and_samples_are_there_to_be_read(results):
     assert results.samples[0]["rows"] == {"train": 5000, "test": 2000, "reference": 1500}
     assert results.samples[0]["truth"] == {"settings": {"concepts": 3}, "levels": [["real", 3]]}
     assert all(math.isfinite(fit["seconds"]) for fit in results.fits)
+
+
+def test_a_part_is_read_against_the_same_part_of_a_reference_or_against_nothing(results):
+    worst = results.scores[(results.scores.evaluator == "score") & (results.scores.part == "worst")]
+    assert worst.ceiling.notna().all()
+    assert set(worst.direction) == {"higher"}
+
+
+def test_numbers_known_by_construction_are_the_headlines_alone():
+    from pathlib import Path
+
+    from testbed.results import _score_rows
+    from testbed.store import Record
+
+    result = {
+        "value": 0.9,
+        "parts": {"ce_clean": 3.1},
+        "chance": {"value": 0.0, "parts": {}, "by": "construction"},
+        "ceiling": {"value": 1.0, "parts": {}, "by": "construction"},
+        "floors": {},
+        "direction": "higher",
+    }
+    headline, part = _score_rows(Record("score", "k", {}, result, {}, {}, Path()), {})
+    assert (headline["chance"], headline["ceiling"], headline["direction"]) == (0.0, 1.0, "higher")
+    assert (part["chance"], part["ceiling"], part["direction"]) == (None, None, "none")

@@ -184,6 +184,20 @@ def test_an_interrupted_run_loses_nothing_that_was_finished(toys):
     assert summary.computed["fit"] == 12 - 5
 
 
+@pytest.mark.parametrize("jobs_before_the_kill", [1, 4, 9])
+def test_a_run_killed_at_any_moment_ends_with_the_same_records(toys, records, jobs_before_the_kill):
+    script = (
+        "import os\nfrom testbed.runner import Watcher, execute, plan_suite\nclass Killer(Watcher):\n    left = %d\n"
+        "    def finish(self, job, done):\n        self.left -= 1\n        if not self.left:\n            os.kill(os.getpid(), 9)\n"
+        "execute(plan_suite('toy.toml')[0], 'killed', watcher=Killer())\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script % jobs_before_the_kill]).returncode == -9
+    summary = execute(toy(), "killed")
+    assert 0 < summary.total_computed < 60
+    execute(toy(), "whole")
+    assert records("killed") == records("whole")
+
+
 def test_records_hold_provenance_apart(toys):
     execute(toy(), "out")
     record = json.loads(next((toys / "out" / "stages" / "fit").glob("*/*/record.json")).read_text())
