@@ -83,8 +83,12 @@ def run(
         if dry_run:
             show_plan(plan, folder, *missing(plan, Store(folder)))
             continue
-        with Bars(plan) as bars:
-            summary = execute(plan, folder, jobs=jobs, fresh=fresh, watcher=bars)
+        try:
+            with Bars(plan) as bars:
+                summary = execute(plan, folder, jobs=jobs, fresh=fresh, watcher=bars)
+        except KeyboardInterrupt:
+            console.print(f"Stopped. What was computed is kept in {folder}: run the same command again to go on.", highlight=False)
+            raise typer.Exit(130) from None
         console.print(summary.sentence(), highlight=False)
         failed |= bool(summary.failed)
         _finish(folder)
@@ -249,12 +253,9 @@ class _Debug:
 
 
 def main() -> NoReturn:
-    """Entry point: bad input ends in one sentence and exit code 2, an interrupted run in 130."""
+    """Entry point: bad input ends in one sentence and exit code 2."""
     try:
         app(standalone_mode=True)
-    except KeyboardInterrupt:
-        typer.echo("Stopped. What was computed is kept: run the same command again to go on.", err=True)
-        sys.exit(130)
     except Exception as error:
         from testbed.contracts import InvalidInput, NotApplicable
         from testbed.store import Damaged

@@ -67,7 +67,8 @@ class Summary:
     def sentence(self) -> str:
         """One line: what was computed, what was there already, what failed."""
         kinds = ", ".join(f"{n} {stage}" for stage, n in self.computed.items())
-        made = f"{self.total_computed} stages computed ({kinds})" if self.total_computed else "nothing to do: no stage computed"
+        none = "no stage computed" if self.failed else "nothing to do: no stage computed"
+        made = f"{self.total_computed} stages computed ({kinds})" if self.total_computed else none
         return f"{made}, {self.found} found in {self.folder}, {len(self.failed)} failed, {self.seconds:.1f} s"
 
 

@@ -1,10 +1,12 @@
 """The command line as a user meets it: one sentence for what is wrong, results for what is right."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 
@@ -147,6 +149,21 @@ def test_bad_input_is_one_sentence_and_a_code_that_is_not_0(toys, arguments, sen
     text = testbed(*arguments, code=code)
     assert sentence in " ".join(text.split())
     assert "Traceback" not in text
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_worker(toys):
+    command = [sys.executable, "-m", "testbed", "run", "toy.toml", "--jobs", "2", "--set", "estimator.random.trouble=sleep"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while "3/21" not in process.stdout.readline():  # the samples are there: both workers go to sleep
+        pass
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in out
+    assert children
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
 
 
 def test_debug_shows_the_traceback(toys):
