@@ -31,7 +31,7 @@ class ShardWriter:
     source : mapping
         Where the rows come from, as JSON (model, revision, module, text fingerprint, seeds ...).
     dtype : {"float32", "float16", "bfloat16", "float64"}, optional
-        What the views' values are stored as; None keeps what arrives.
+        What the views' real values are stored as (tokens stay integers); None keeps what arrives.
     shard_rows : int
         Rows per shard.
 
@@ -178,7 +178,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _pack(sample: Sample, dtype: str | None) -> Iterator[tuple[str, Tensor]]:
     for name, view in sample.observed.views.items():
         values = view.values
-        if isinstance(values, Tensor) and dtype is not None:
+        if isinstance(values, Tensor) and values.is_floating_point() and dtype is not None:
             values = values.to(DTYPES[dtype])
         yield from _pack_rows(f"view/{name}", values)
     for level, latents in sample.latents.items():

@@ -167,7 +167,7 @@ def sample(store: Store, sampling: Sampling, device: str, count: Count) -> Recor
         instance = instance_of(sampling, device)
         for part in PARTS:
             wanted = sampling.sizes[part]
-            with ShardWriter(work / part, {"sample": sampling.stage.key, "part": part, "rows": wanted}) as writer:
+            with ShardWriter(work / part, {"sample": sampling.stage.key, "part": part, "rows": wanted}, dtype=sampling.dtype) as writer:
                 if writer.complete:
                     continue
                 rows = writer.rows

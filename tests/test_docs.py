@@ -29,7 +29,7 @@ def test_the_readmes_example_compares_ones_own_estimator(tmp_path):
     (code,) = blocks(ROOT / "README.md", "python")
     script = (
         code.replace("print(", "table = (")
-        + "\nassert {'RandomPoints', 'topk_sae', 'pca'} == set(table.estimator)\nassert (table.n == 3).all()"
+        + "\nassert {'FirstPoints', 'topk_sae', 'pca'} == set(table.estimator)\nassert (table.n == 3).all()"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
 

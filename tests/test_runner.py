@@ -6,11 +6,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from testbed.claims import judge
 from testbed.contracts import InvalidInput
 from testbed.results import gather
 from testbed.runner import Watcher, execute, plan_suite, run
+from testbed.shards import ShardReader
 
 
 def toy(**options):
@@ -212,6 +214,14 @@ def test_a_folder_that_cannot_be_written_is_refused(toys):
         execute(toy(), toys / "file" / "out")
     with pytest.raises(InvalidInput, match="--jobs 0"):
         execute(toy(), "out", jobs=0)
+
+
+def test_views_are_stored_in_the_type_that_the_suite_names(toys):
+    execute(toy(settings=["dtype=float64"]), "out")
+    (folder, *_) = (toys / "out" / "stages" / "sample").glob("*/*/train")
+    sample = ShardReader(folder).sample()
+    assert sample.observed.views["x"].values.dtype == torch.float64
+    assert sample.latents[0].dtype == torch.float32
 
 
 def test_claims_of_the_toy_suite_are_shown(toys):
