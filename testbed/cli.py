@@ -33,6 +33,7 @@ class Kind(StrEnum):
     generators = "generators"
     estimators = "estimators"
     evaluators = "evaluators"
+    assumptions = "assumptions"
     suites = "suites"
     models = "models"
 
@@ -166,7 +167,7 @@ def show(
 
 @app.command("list")
 def list_(kind: Annotated[Kind | None, typer.Argument(help="What to list; everything by default.")] = None) -> None:
-    """List generators, estimators, evaluators, suites and built-in models."""
+    """List generators, estimators, evaluators, assumptions, suites and built-in models."""
     from testbed.terminal import show_list
 
     for one in [kind] if kind is not None else list(Kind):
@@ -210,6 +211,31 @@ def sample(
 
     names = write_sample(generator, _params(settings), n, seed, out)
     console.print(f"{out}: {n} rows; {', '.join(names)}", highlight=False)
+
+
+@app.command()
+def assumptions(
+    generator: Annotated[str, typer.Argument(metavar="GENERATOR", help="A registered name or MODULE:CLASS.")],
+    seed: Annotated[int, typer.Option(help="Seed of the instance.")] = 0,
+    settings: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as a list of objects.")] = False,
+) -> None:
+    """Draw an instance and tell which assumptions of the theorems hold on it, by what margin, and what decides it.
+
+    Example: `testbed assumptions sparse_concepts --set lone_firing=0.01 --seed 3`
+    """
+    import json
+    from dataclasses import asdict
+
+    from generators.assumptions.table import assumption_table
+    from testbed.sampling import draw_instance
+    from testbed.terminal import show_assumptions
+
+    rows = assumption_table(draw_instance(generator, _params(settings), seed))
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1, default=str))
+    else:
+        show_assumptions(rows)
 
 
 def _params(settings: list[str] | None) -> dict[str, Any]:

@@ -465,6 +465,36 @@ class Legible(Protocol):
         """Token strings around row `index` of a row table, and the place of that row's own token among them."""
 
 
+Setting: TypeAlias = Mapping[tuple[int, int], float]
+"""Values of concepts, by (level, concept): a state, a magnitude (0 is off), a real value."""
+
+
+@runtime_checkable
+class Intervenable(Protocol):
+    """An instance that can be steered, in three ways that differ; each gives a new instance that samples from the new law."""
+
+    def condition(self, setting: Setting) -> Instance:
+        """The selected law given that the concepts have these values: what steering a sampler does."""
+
+    def do_then_select(self, setting: Setting) -> Instance:
+        """Set the concepts by force in the base law, then select: potentials weigh what follows from the forced values."""
+
+    def select_then_do(self, setting: Setting) -> Instance:
+        """Select, then set the concepts by force: only what is composed of them changes, nothing below a composite."""
+
+
+@runtime_checkable
+class Savable(Protocol):
+    """An instance that can be written to disk and drawn from again; see `generators.saving`."""
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the instance is, as arrays and JSON."""
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Instance:
+        """The same instance again; InvalidInput if the state is not one."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one evaluator call is about: codes of held-out rows, and what is known about those rows.

@@ -18,6 +18,21 @@ KINDS = ("generators", "estimators", "evaluators")
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "generators": {
         "sparse_concepts": "generators.selection.sparse:SparseConcepts",
+        "discrete_hierarchy": "generators.selection.discrete.family:DiscreteHierarchy",
+        "random_hierarchy": "generators.selection.discrete.random_hierarchy:RandomHierarchy",
+        "continuous_hierarchy": "generators.selection.continuous.family:ContinuousHierarchy",
+        "classic_hierarchy": "generators.controls.classic_hierarchy:ClassicHierarchy",
+        "joint_emission_twin": "generators.controls.joint_emission:JointEmissionTwin",
+        "independent_concepts": "generators.controls.independent:IndependentConcepts",
+        "correlated_concepts": "generators.controls.correlated:CorrelatedConcepts",
+        "shuffled_levels": "generators.controls.shuffled_levels:ShuffledLevels",
+        "twin_concepts": "generators.controls.twins:TwinConcepts",
+        "pure_noise": "generators.controls.pure_noise:PureNoise",
+        "unselected": "generators.controls.unselected:Unselected",
+        "synth_sae_bench": "generators.peers.synth_sae_bench:SynthSAEBench",
+        "linear_representation_bench": "generators.peers.linear_representation_bench:LinearRepresentationBench",
+        "consistency_dictionary": "generators.peers.consistency_dictionary:ConsistencyDictionary",
+        "toy_superposition": "generators.peers.toy_superposition:ToySuperposition",
         "language_model": "generators.language_model:LanguageModel",
     },
     "estimators": {

@@ -7,10 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from testbed.contracts import InvalidInput, SparseRows, seed_of
+from testbed.contracts import Instance, InvalidInput, SparseRows, seed_of
 from testbed.registry import resolve
 from testbed.store import write_atomic
 from testbed.suite import check_params
+
+
+def draw_instance(generator: str, params: Mapping[str, Any], seed: int) -> Instance:
+    """Draw the instance that a name, parameters and a seed stand for.
+
+    Raises
+    ------
+    InvalidInput
+        If the generator or a parameter is not known, or the instance cannot be drawn.
+    """
+    check_params("generator", generator, params, "generator")
+    from testbed.stages import construct
+
+    instance: Instance = construct("generator", resolve("generators", generator), params).draw(seed_of("instance", seed, 0))
+    return instance
 
 
 def write_sample(generator: str, params: Mapping[str, Any], n: int, seed: int, out: Path) -> list[str]:
@@ -31,13 +46,9 @@ def write_sample(generator: str, params: Mapping[str, Any], n: int, seed: int, o
     """
     if out.suffix != ".safetensors":
         raise InvalidInput(f"--out {out}: the file is written as safetensors, so its name must end in .safetensors")
-    check_params("generator", generator, params, "generator")
+    instance = draw_instance(generator, params, seed)
     from safetensors.torch import save
 
-    from testbed.stages import construct
-
-    path = resolve("generators", generator)
-    instance = construct("generator", path, params).draw(seed_of("instance", seed, 0))
     sample = instance.sample(n, seed_of("rows", seed, 0))
     tensors: dict[str, Any] = {f"view/{name}": view.values for name, view in sample.observed.views.items()}
     tensors |= {f"latent/{level}": values for level, values in sample.latents.items()}
@@ -45,6 +56,6 @@ def write_sample(generator: str, params: Mapping[str, Any], n: int, seed: int, o
     if instance.truth is not None:
         tensors |= {f"dictionary/{v}/{level}": d for v, levels in instance.truth.dictionaries.items() for level, d in levels.items()}
     dense = {name: (t.dense() if isinstance(t, SparseRows) else t).cpu().contiguous() for name, t in tensors.items()}
-    about = json.dumps({"generator": path, "params": dict(params), "seed": seed, "rows": n})
+    about = json.dumps({"generator": resolve("generators", generator), "params": dict(params), "seed": seed, "rows": n})
     write_atomic(out, save(dense, {"testbed": about}))  # one entry, since safetensors writes several in any order
     return [f"{name} {'x'.join(map(str, t.shape))}" for name, t in dense.items()]

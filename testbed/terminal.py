@@ -184,7 +184,12 @@ def show_list(kind: str) -> None:
     from testbed.source import read_class
 
     table = Table("name", "what it is", title=kind, title_justify="left")
-    if kind == "models":
+    if kind == "assumptions":
+        from generators.assumptions.table import ALL
+
+        for name, assumption in ALL.items():
+            table.add_row(name, f"{assumption.says} ({assumption.source})")
+    elif kind == "models":
         from testbed.activations.models import BUILT_IN as models
 
         for name, model in models.items():
@@ -202,6 +207,23 @@ def show_list(kind: str) -> None:
             text = read_class(home)
             table.add_row(name, (text.summary if text is not None else home) + (" (installed package)" if name in plugins else ""))
     console.print(table)
+
+
+def show_assumptions(rows: Sequence[Any]) -> None:
+    """Which assumptions hold on an instance, with margin and witness."""
+    colours = {"holds": "green", "fails": "red"}
+    table = Table("assumption", "verdict", "margin", "what decides it", title="Assumptions", title_justify="left")
+    for row in rows:
+        colour = colours.get(row.verdict, "yellow")
+        margin = "-" if row.margin is None else f"{row.margin:.4g} {row.unit}"
+        witness = ", ".join(f"{k}: {_brief(v)}" for k, v in row.witness.items())
+        table.add_row(row.assumption, f"[{colour}]{row.verdict}[/{colour}]", margin, witness)
+    console.print(table)
+
+
+def _brief(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def show_checks(component: str, outcomes: Sequence[Any]) -> None:

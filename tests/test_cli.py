@@ -112,6 +112,18 @@ def test_a_sample_is_one_file_with_rows_latents_and_atoms(tmp_path):
     assert again.read_bytes() == out.read_bytes()
 
 
+def test_assumptions_are_listed_and_checked_on_an_instance():
+    assert "structural_sparsity" in testbed("list", "assumptions")
+    rows = json.loads(testbed("assumptions", "sparse_concepts", "--set", "levels=[2,8]", "--set", "dimension=16", "--json"))
+    verdicts = {row["assumption"]: row["verdict"] for row in rows}
+    assert verdicts["injective"] == "holds"  # ten random atoms in sixteen dimensions
+    assert verdicts["not_void"] == "holds"
+    void = ["--set", "all_on=1.0", "--set", "lone_firing=1.0"]
+    rows = json.loads(testbed("assumptions", "sparse_concepts", "--set", "levels=[2,8]", *void, "--json"))
+    assert next(row["verdict"] for row in rows if row["assumption"] == "not_void") == "fails"
+    assert "not_void" in testbed("assumptions", "sparse_concepts", "--set", "levels=[2,8]")
+
+
 def test_a_failed_trial_exits_with_1_after_the_others(toys):
     text = testbed("run", "toy.toml", "--set", "estimator.random.trouble=raise", code=1)
     assert "the toy refuses to fit" in text

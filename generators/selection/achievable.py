@@ -22,7 +22,7 @@ from scipy.sparse import block_diag, csr_matrix
 from torch import Tensor
 
 from generators.selection.forest import Forest
-from generators.selection.rules import Composition
+from generators.selection.rules import Composition, Compositions, each
 from testbed.contracts import InvalidInput
 
 Array = NDArray[np.float64]
@@ -44,13 +44,13 @@ INEQUALITIES = {
 """By rule and by whether tuples that are partly on have weight; r_i are the rates of the s constituents."""
 
 
-def check_achievable(forest: Forest, composition: Composition, requested: Tensor) -> None:
+def check_achievable(forest: Forest, composition: Compositions, requested: Tensor) -> None:
     """Raise InvalidInput, naming the violated inequality, unless the requested rates lie inside the marginal polytope.
 
     Parameters
     ----------
     forest : Forest
-    composition : Composition
+    composition : Composition, or one per composite
     requested : Tensor, shape (N,), float64
         Rates after selection; NaN where none is requested.
     """
@@ -59,23 +59,38 @@ def check_achievable(forest: Forest, composition: Composition, requested: Tensor
         worst = given[~((given > 0) & (given < 1))][0]
         raise InvalidInput(f"firing rates must lie strictly between 0 and 1, not be {float(worst):.6g}: change rate or composite_rate")
     last = len(forest.sizes) - 1
-    partial = composition.counts_partial is not None and composition.lone_firing > 0
-    every_tuple_has_weight = partial or composition.counts_partial is None
-    if every_tuple_has_weight and requested[: forest.start(last)].isnan().all():
-        return  # independent leaves of any rates, tilted
+    every = [each(composition, level, n) for level, n in enumerate(forest.sizes[:-1])]
+    full = all(one.counts_partial is None or _partial(one) for level in every for one in level)
+    if full and requested[: forest.start(last)].isnan().all():
+        return  # every tuple has weight: independent leaves of any rates, tilted
     rates = [level.numpy() for level in torch.split(requested, list(forest.sizes))]
     low, high = rates[last], rates[last]
     for level in reversed(range(last)):
         lower = forest.constituents[level].numpy()
-        low, high = _interval(composition, partial, low[lower], high[lower], rates[level], level)
+        least, most = np.empty(forest.sizes[level]), np.empty(forest.sizes[level])
+        for one in dict.fromkeys(every[level]):
+            which = np.array([i for i, other in enumerate(every[level]) if other == one])
+            below = lower[which]
+            least[which], most[which] = _interval(one, low[below], high[below], rates[level][which], level, which)
+        low, high = least, most
 
 
-def _interval(composition: Composition, partial: bool, low: Array, high: Array, wanted: Array, level: int) -> tuple[Array, Array]:
-    """Bounds on the rates of a level's composites, shape (n,) each, from bounds on their constituents' rates, shape (n, s)."""
+def _partial(composition: Composition) -> bool:
+    """Whether tuples that are partly on, with the composite off, have weight."""
+    return composition.counts_partial is not None and composition.lone_firing > 0
+
+
+def _interval(
+    composition: Composition, low: Array, high: Array, wanted: Array, level: int, which: NDArray[np.int64]
+) -> tuple[Array, Array]:
+    """Bounds on the rates of composites `which` of a level, shape (n,) each, from bounds on their constituents' rates, shape (n, s)."""
+    partial = _partial(composition)
     bounds = _bounds(composition, partial, low, high)
     if bounds is None:
         i = next(i for i in range(len(low)) if _bounds(composition, partial, low[i : i + 1], high[i : i + 1]) is None)
-        raise InvalidInput(_sentence(composition, partial, level, i, low[i], high[i], None) + ": change rate, zipf or lone_firing")
+        raise InvalidInput(
+            _sentence(composition, partial, level, int(which[i]), low[i], high[i], None) + ": change rate, zipf or lone_firing"
+        )
     least, most = bounds
     asked = ~np.isnan(wanted)
     forced = most - least < EDGE  # the constituents' rates leave one value
@@ -83,7 +98,7 @@ def _interval(composition: Composition, partial: bool, low: Array, high: Array, 
     wrong = np.where(asked, ~inside, least > 1 - EDGE)
     if wrong.any():
         i = int(wrong.argmax())
-        text = _sentence(composition, partial, level, i, low[i], high[i], float(wanted[i]) if asked[i] else None)
+        text = _sentence(composition, partial, level, int(which[i]), low[i], high[i], float(wanted[i]) if asked[i] else None)
         raise InvalidInput(f"{text}, here {least[i]:.6g} < rate < {most[i]:.6g}: change composite_rate, rate or lone_firing")
     return np.where(asked, wanted, least), np.where(asked, wanted, most)
 

@@ -13,7 +13,7 @@ from testbed.contracts import InvalidInput, seed_of
 
 @dataclass(frozen=True)
 class Forest:
-    """Concepts of L + 1 levels, each composite with equally many constituents one level down.
+    """Concepts of L + 1 levels, all composites of a level with equally many constituents one level down.
 
     Nodes are numbered level by level, level 0 first.
 
@@ -27,6 +27,11 @@ class Forest:
 
     sizes: tuple[int, ...]
     constituents: tuple[Tensor, ...]
+
+    @property
+    def shared(self) -> bool:
+        """Whether a concept belongs to two composites: then it is a DAG, see `generators.selection.sharing`."""
+        return any(len(set(lower.flatten().tolist())) < lower.numel() for lower in self.constituents)
 
     def roots(self, level: int) -> Tensor:
         """Concepts of `level` that belong to no composite, shape (r,)."""
@@ -59,8 +64,10 @@ class Forest:
         return out
 
 
-def draw_forest(sizes: tuple[int, ...], branching: int, seed: int) -> Forest:
-    """Assign to each composite `branching` concepts of the next level, at random and without sharing; the rest are free.
+def draw_forest(sizes: tuple[int, ...], branching: int | tuple[int, ...], seed: int) -> Forest:
+    """Assign to each composite `branching` (one number, or one per level) concepts of the next level, at random and without sharing.
+
+    Concepts that no composite needs are free.
 
     Raises
     ------
@@ -70,12 +77,13 @@ def draw_forest(sizes: tuple[int, ...], branching: int, seed: int) -> Forest:
     if not sizes or min(sizes) < 1:
         raise InvalidInput(f"levels must be numbers of concepts of at least 1, from the most abstract down, not {list(sizes)}")
     constituents = []
-    for level, (above, below) in enumerate(pairwise(sizes)):
-        if above * branching > below:
+    each = (branching,) * (len(sizes) - 1) if isinstance(branching, int) else branching
+    for level, ((above, below), s) in enumerate(zip(pairwise(sizes), each, strict=True)):
+        if above * s > below:
             raise InvalidInput(
-                f"{above} composites of level {level} need {above} x branching = {above * branching} constituents, but level {level + 1} "
+                f"{above} composites of level {level} need {above} x branching = {above * s} constituents, but level {level + 1} "
                 f"has {below} concepts: enlarge it, or lower branching"
             )
         order = torch.randperm(below, generator=torch.Generator().manual_seed(seed_of("forest", seed, level)))
-        constituents.append(order[: above * branching].reshape(above, branching))
+        constituents.append(order[: above * s].reshape(above, s))
     return Forest(sizes, tuple(constituents))

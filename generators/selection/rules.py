@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from testbed.contracts import InvalidInput
+from testbed.contracts import InvalidInput, seed_of
 
 Rule = Literal["and", "k_of_n", "exclusive", "any"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,57 @@ class Composition:
         phi[self.holds()] = self.all_on
         phi[0] = 1.0
         return phi
+
+
+Compositions: TypeAlias = "Composition | Sequence[Sequence[Composition]]"
+"""One composition for all composites, or one for each: level by level, concept by concept."""
+
+
+def each(composition: Compositions, level: int, count: int) -> list[Composition]:
+    """The composition of every composite of a level that has `count` of them."""
+    return [composition] * count if isinstance(composition, Composition) else list(composition[level])
+
+
+def weights(composition: Compositions, level: int, count: int) -> tuple[Tensor, Tensor]:
+    """`holds` and `potential` of every composite of a level, shape (n_l, s + 1) each."""
+    every = each(composition, level, count)
+    found = {one: (one.holds(), one.potential()) for one in set(every)}
+    return torch.stack([found[one][0] for one in every]), torch.stack([found[one][1] for one in every])
+
+
+def draw_compositions(
+    sizes: tuple[int, ...],
+    branching: list[int],
+    rule: Rule | list[Rule],
+    k: int,
+    all_on: float | list[float],
+    lone_firing: float | list[float],
+    seed: int,
+) -> tuple[tuple[Composition, ...], ...]:
+    """The composition of every composite, by level: where several rules are given, each composite draws one of them."""
+    rules: list[Rule] = list(rule) if isinstance(rule, list | tuple) else [rule]
+    if not rules:
+        raise InvalidInput("rule is an empty list: name at least one rule")
+    above = per_level("all_on", all_on, len(sizes) - 1)
+    partial = per_level("lone_firing", lone_firing, len(sizes) - 1)
+    out = []
+    for one in rules:
+        Composition(one, max(branching, default=k), k, 1.0, 1.0)  # a rule that does not exist is refused where nothing is composed, too
+    for level, size in enumerate(sizes[:-1]):
+        kinds = [Composition(one, branching[level], k, above[level], partial[level]) for one in rules]
+        generator = torch.Generator().manual_seed(seed_of("rules", seed, level))
+        which = torch.rand(max(0, size), generator=generator, dtype=torch.float64) * len(kinds)
+        out.append(tuple(kinds[int(i)] for i in which.tolist()))
+    return tuple(out)
+
+
+def per_level(name: str, value: T | Sequence[T], composites: int) -> list[T]:
+    """One value per level of composites, of which there are `composites`."""
+    if not isinstance(value, list | tuple):
+        return [cast(T, value)] * composites
+    if len(value) != composites:
+        raise InvalidInput(f"{name} gives {len(value)} values, but there are {composites} levels of composites: one each")
+    return list(value)
 
 
 LEAST: dict[str, str] = {

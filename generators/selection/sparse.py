@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from generators.mixing import less_coherent, random_directions
+from generators.selection.directions import Dictionary, draw_bias, draw_dictionary
+from generators.selection.enumerated import enumerated_tilts
+from generators.selection.firing import RateLaw, ranked_rates
 from generators.selection.forest import Forest, draw_forest
-from generators.selection.magnitudes import RectifiedNormal
-from generators.selection.messages import Tables, draw_states, marginals, tables, variance_of_count
-from generators.selection.rules import Composition, Rule
+from generators.selection.law import States
+from generators.selection.magnitudes import Law, Magnitudes
+from generators.selection.messages import Tables
+from generators.selection.rules import Rule, draw_compositions, each, per_level
+from generators.selection.sharing import components, share
+from generators.selection.sparse_truth import SMALLEST, TAIL, SparseTruth, describe, truth_of
+from generators.selection.steering import conditioned, done_after, done_before, patch
 from generators.selection.tilting import solve_tilts
-from testbed.contracts import (
-    BLOCK,
-    BlockInstance,
-    Generator,
-    InvalidInput,
-    Level,
-    Observed,
-    Sample,
-    Shows,
-    SparseRows,
-    Truth,
-    View,
-    seed_of,
-)
-from testbed.numerics.matching import dense
-from testbed.numerics.pursuit import orthogonal_matching_pursuit
+from generators.selection.world import World, from_state, to_state, unsteered
+from generators.selection.writing import by_level, write
+from testbed.contracts import BLOCK, BlockInstance, Generator, InvalidInput, Observed, Sample, Setting, Shows, View, seed_of
+
+__all__ = ["SMALLEST", "TAIL", "SparseConcepts", "SparseInstance", "SparseTruth", "truth_of"]
 
 
 class SparseConcepts(Generator):
-    """A forest of sparse concepts under selection.
+    """A forest (or, with shared constituents, a DAG) of sparse concepts under selection.
 
     A composite is on iff its rule holds among its constituents. Selection weighs each tuple of constituents: `all_on` if the rule holds,
     1 if all are off, `lone_firing` otherwise. Firing rates are those after selection, and exact.
@@ -43,26 +39,43 @@ class SparseConcepts(Generator):
     ----------
     levels : list of int
         Concepts per level, from level 0, the most abstract, down. Concepts that no composite needs are free.
-    branching : int
-        Constituents of each composite.
-    rule : {"and", "k_of_n", "exclusive", "any"}
-        A composite is on iff all, at least `k`, exactly one, or at least one of its constituents are on.
+    branching : int or list of int
+        Constituents of each composite; a list gives one number per level of composites.
+    rule : {"and", "k_of_n", "exclusive", "any"} or list of them
+        A composite is on iff all, at least `k`, exactly one, or at least one of its constituents are on. A list is a mixture: each
+        composite draws one of them.
     k : int
         For rule ``"k_of_n"``.
-    all_on, lone_firing : float
-        Potentials, see above; with both 1 nothing is selected and leaves are independent.
+    all_on, lone_firing : float or list of float
+        Potentials, see above, one or one per level of composites; with both 1 nothing is selected and leaves are independent.
+    rates : {"zipf", "uniform", "geometric"}
+        Law of the leaves' rates over ranks, see `generators.selection.firing`; which leaf is which is drawn per instance.
     rate, rate_floor, zipf : float
-        The r-th most frequent leaf fires at ``max(rate_floor, rate * r ** -zipf)``; which leaf is which is drawn per instance.
+        With ``"zipf"`` the r-th most frequent leaf fires at ``max(rate_floor, rate * r ** -zipf)``.
     composite_rate : float, list of float, or None
         Requested rate of every composite, or one per level of composites; None lets it follow from the potentials.
+    correlation : float
+        Trees (free concepts and roots with all below them) are active together beyond the hierarchy, by a Gaussian copula: two trees'
+        latent normals correlate by `correlation` times the cosine of two random directions. All rates stay as they are.
+    correlation_rank : int
+        Dimensions of those directions: 1 gives two camps, many give weak correlations.
+    shared : int
+        Extra memberships: so many constituents belong to a further composite, in the place of one that becomes free. The graph is a DAG
+        then, and exact by enumeration: at most 16 leaves may hang together.
     magnitude, spread : float
         Mean and standard deviation of magnitudes before rectification.
+    magnitude_law : {"rectified_normal", "lognormal", "student", "pareto"}
+    tail : float
+        Degrees of freedom of ``"student"``, exponent of ``"pareto"``.
     tie, jitter : float
         How far (0 to 1) a composite's magnitude follows the mean of its active constituents', and the log-scale noise on it.
     dimension : int
         d, of every view.
-    dictionary : {"random", "orthogonalised"}
-        Random directions, or the same pushed apart by a few gradient steps.
+    dictionary : {"random", "orthogonalised", "equiangular", "clustered"}
+        Random directions; the same pushed apart by a few gradient steps; a regular simplex (needs a view of at most d + 1 concepts);
+        directions around `clusters` random centres, with an expected cosine of `cluster_cosine` in a cluster.
+    clusters : int
+    cluster_cosine : float
     noise : float or list of float
         Standard deviation of the noise on each coordinate; a list gives one per level and needs ``views="per_level"``.
     bias : float
@@ -74,11 +87,11 @@ class SparseConcepts(Generator):
     def __init__(
         self,
         levels: list[int] | tuple[int, ...] = (24, 96),
-        branching: int = 3,
-        rule: Rule = "and",
+        branching: int | list[int] = 3,
+        rule: Rule | list[Rule] = "and",
         k: int = 2,
-        all_on: float = 10.0,
-        lone_firing: float = 0.1,
+        all_on: float | list[float] = 10.0,
+        lone_firing: float | list[float] = 0.1,
         rate: float = 0.25,
         rate_floor: float = 0.025,
         zipf: float = 0.5,
@@ -88,10 +101,18 @@ class SparseConcepts(Generator):
         tie: float = 0.5,
         jitter: float = 0.1,
         dimension: int = 64,
-        dictionary: Literal["random", "orthogonalised"] = "random",
+        dictionary: Dictionary = "random",
         noise: float | list[float] = 0.05,
         bias: float = 0.0,
         views: Literal["mixed", "per_level"] = "mixed",
+        rates: RateLaw = "zipf",
+        magnitude_law: Law = "rectified_normal",
+        tail: float = 3.0,
+        correlation: float = 0.0,
+        correlation_rank: int = 4,
+        clusters: int = 8,
+        cluster_cosine: float = 0.5,
+        shared: int = 0,
     ) -> None:
         self.levels = levels
         self.branching = branching
@@ -112,6 +133,14 @@ class SparseConcepts(Generator):
         self.noise = noise
         self.bias = bias
         self.views = views
+        self.rates = rates
+        self.magnitude_law = magnitude_law
+        self.tail = tail
+        self.correlation = correlation
+        self.correlation_rank = correlation_rank
+        self.clusters = clusters
+        self.cluster_cosine = cluster_cosine
+        self.shared = shared
 
     @classmethod
     def small(cls) -> Self:
@@ -126,23 +155,32 @@ class SparseConcepts(Generator):
             If a parameter is out of range, or the requested rates cannot be had.
         """
         sizes = tuple(self.levels)
-        composition = Composition(self.rule, self.branching, self.k, self.all_on, self.lone_firing)
-        magnitudes = RectifiedNormal(self.magnitude, self.spread, self.tie, self.jitter)
-        forest = draw_forest(sizes, self.branching, seed)
+        branching = per_level("branching", self.branching, len(sizes) - 1)
+        compositions = draw_compositions(sizes, branching, self.rule, self.k, self.all_on, self.lone_firing, seed)
+        magnitudes = Magnitudes(self.magnitude, self.spread, self.tie, self.jitter, self.magnitude_law, self.tail)
+        forest = draw_forest(sizes, tuple(branching), seed)
         noise = self._noise(len(sizes))
-        tilts = solve_tilts(forest, composition, self._requested_rates(forest, seed))
+        if self.shared < 0:
+            raise InvalidInput(f"shared must be at least 0, not {self.shared}")
+        forest = share(forest, self.shared, seed)
+        solve = enumerated_tilts if forest.shared else solve_tilts
+        tilts = solve(forest, compositions, self._requested_rates(forest, seed))
         every = tuple(range(len(sizes)))
         shown: dict[str, tuple[int, ...]] = {"mixed": every} if self.views == "mixed" else {f"level_{i}": (i,) for i in every}
-        dictionaries, biases = self._directions(sizes, shown, seed)
-        truth = truth_of(forest, composition, tilts, magnitudes, dictionaries, biases, dict(zip(shown, noise, strict=False)))
-        shows = {view: Shows(levels, noise=sigma) for (view, levels), sigma in zip(shown.items(), noise, strict=False)}
-        return SparseInstance(truth, tables(forest, composition, tilts), magnitudes, shows)
+        dictionaries = {
+            view: draw_dictionary(self.dictionary, sizes, levels, self.dimension, self.clusters, self.cluster_cosine, seed)
+            for view, levels in shown.items()
+        }
+        biases = {view: draw_bias(self.bias, levels, self.dimension, seed) for view, levels in shown.items()}
+        shows = {view: Shows(levels, noise=sigma) for (view, levels), sigma in zip(shown.items(), noise, strict=True)}
+        loadings = self._loadings(len(components(forest)), seed)
+        steering = unsteered(len(tilts))
+        return SparseInstance.of(World(forest, compositions, tilts, magnitudes, dictionaries, biases, shows, loadings, *steering))
 
     def _requested_rates(self, forest: Forest, seed: int) -> Tensor:
         """Rates after selection by node, NaN where none is requested, shape (N,)."""
         leaves, composites = forest.sizes[-1], len(forest.sizes) - 1
-        rank = torch.arange(1, leaves + 1, dtype=torch.float64)
-        rates = (self.rate * rank**-self.zipf).clamp_min(self.rate_floor)
+        rates = ranked_rates(self.rates, leaves, self.rate, self.rate_floor, self.zipf)
         order = torch.randperm(leaves, generator=torch.Generator().manual_seed(seed_of("rates", seed)))
         asked = self.composite_rate
         per_level = [math.nan if asked is None else asked] * composites if not isinstance(asked, list | tuple) else list(asked)
@@ -161,123 +199,90 @@ class SparseConcepts(Generator):
             raise InvalidInput(f"noise must be a number of at least 0, or one per view ({count}), not {self.noise}")
         return noise
 
-    def _directions(
-        self, sizes: tuple[int, ...], shown: dict[str, tuple[int, ...]], seed: int
-    ) -> tuple[dict[str, dict[int, Tensor]], dict[str, Tensor]]:
-        """Dictionary, by view and level, and bias of each view."""
-        if self.dimension < 1:
-            raise InvalidInput(f"dimension must be at least 1, not {self.dimension}")
-        if self.dictionary not in ("random", "orthogonalised"):
-            raise InvalidInput(f"dictionary must be 'random' or 'orthogonalised', not {self.dictionary!r}")
-        raw = [
-            random_directions(size, self.dimension, torch.Generator().manual_seed(seed_of("dictionary", seed, level)))
-            for level, size in enumerate(sizes)
-        ]
-        dictionaries, biases = {}, {}
-        for view, levels in shown.items():
-            atoms = torch.cat([raw[level] for level in levels])
-            if self.dictionary == "orthogonalised":
-                atoms = less_coherent(atoms)
-            dictionaries[view] = dict(zip(levels, torch.split(atoms, [sizes[level] for level in levels]), strict=True))
-            direction = torch.Generator().manual_seed(seed_of("bias", seed, *levels))
-            biases[view] = self.bias * random_directions(1, self.dimension, direction)[0]
-        return dictionaries, biases
-
-
-@dataclass(frozen=True)
-class SparseTruth(Truth):
-    """Truth of sparse concepts.
-
-    `facts` hold the rule (``rule``, ``branching``, ``k``), ``potential`` (phi by number of active constituents, largest 1), ``tilts`` by
-    node, ``magnitude`` and its law's parameters, and per view V ``noise/V``, ``bias/V`` and ``pursuit/V`` (``max_active`` and
-    ``threshold``): all that decoding a view with the true dictionary takes.
-    """
-
-    def oracle(self, observed: Observed, view: str) -> SparseRows:
-        """Non-negative matching pursuit on the true dictionary, told the noise level and how many concepts may be active."""
-        atoms = self.dictionary(view)
-        x = dense(observed.views[view].values).float()
-        return orthogonal_matching_pursuit(x - self.facts[f"bias/{view}"].to(x.device), atoms.to(x.device), **self.facts[f"pursuit/{view}"])
-
-
-def truth_of(
-    forest: Forest,
-    composition: Composition,
-    tilts: Tensor,
-    magnitudes: RectifiedNormal,
-    dictionaries: dict[str, dict[int, Tensor]],
-    biases: dict[str, Tensor],
-    noise: dict[str, float],
-) -> SparseTruth:
-    """Assemble what is known of an instance."""
-    rates = marginals(forest, composition, tilts)
-    by_level = torch.split(rates, list(forest.sizes))
-    settings: dict[str, float] = {"concepts": sum(forest.sizes), "l0": float(rates.sum())}
-    settings |= {f"l0_level_{level}": float(r.sum()) for level, r in enumerate(by_level)}
-    facts: dict[str, object] = {
-        "rule": composition.rule,
-        "branching": composition.size,
-        "k": composition.k,
-        "potential": composition.potential() / composition.potential().max(),
-        "tilts": tilts,
-        "magnitude": {"law": "rectified normal", **vars(magnitudes)},
-    }
-    for view, sigma in noise.items():
-        levels = list(dictionaries[view])
-        nodes = torch.cat([torch.arange(forest.sizes[level]) + forest.start(level) for level in levels])
-        mean, variance = float(rates[nodes].sum()), variance_of_count(forest, composition, tilts, nodes)
-        facts[f"noise/{view}"] = sigma
-        facts[f"bias/{view}"] = biases[view]
-        facts[f"pursuit/{view}"] = {
-            "max_active": min(len(nodes), math.ceil(mean + TAIL * math.sqrt(variance))),
-            # What noise alone reaches on the best of all atoms; and no atom weaker than a magnitude that hardly occurs.
-            "threshold": max(sigma * math.sqrt(2 * math.log(1 + len(nodes))), SMALLEST * magnitudes.mean),
-        }
-    return SparseTruth(
-        levels=tuple(Level("sparse", size) for size in forest.sizes),
-        constituents={level: tuple(map(tuple, lower.tolist())) for level, lower in enumerate(forest.constituents)}
-        | {len(forest.sizes) - 1: ((),) * forest.sizes[-1]},
-        dictionaries=dictionaries,
-        rates=dict(enumerate(by_level)),
-        settings=settings,
-        facts=facts,
-    )
-
-
-SMALLEST = 0.15
-"""Magnitude, as a share of the mean, below which the oracle takes a correlation for interference."""
-
-
-TAIL = 8
-"""Standard deviations above the mean number of active concepts that the oracle allows: selection gives counts a long tail."""
+    def _loadings(self, trees: int, seed: int) -> Tensor:
+        """Loadings of the copula, shape (T, R); R = 0 without correlation."""
+        rank = self.correlation_rank
+        if not 0 <= self.correlation < 1 or rank < 1:
+            raise InvalidInput(f"correlation must lie in [0, 1) and correlation_rank be at least 1, not {self.correlation} and {rank}")
+        if not self.correlation:
+            return torch.zeros(trees, 0, dtype=torch.float64)
+        generator = torch.Generator().manual_seed(seed_of("correlation", seed))
+        directions = torch.randn(trees, rank, generator=generator, dtype=torch.float64)
+        return math.sqrt(self.correlation) * torch.nn.functional.normalize(directions, dim=1)
 
 
 class SparseInstance(BlockInstance):
-    """A drawn forest of sparse concepts."""
+    """A drawn forest of sparse concepts. States and magnitudes are drawn on the CPU whatever the device: their number is small.
 
-    def __init__(self, truth: SparseTruth, tables: Tables, magnitudes: RectifiedNormal, shows: dict[str, Shows]) -> None:
+    Parameters
+    ----------
+    truth : SparseTruth
+    law : World, or Tables
+        Tables are enough, with magnitudes and what the views show, where trees are independent and nobody has steered.
+    magnitudes : Magnitudes, optional
+    shows : mapping of str to Shows, optional
+    """
+
+    def __init__(
+        self, truth: SparseTruth, law: World | Tables, magnitudes: Magnitudes | None = None, shows: Mapping[str, Shows] | None = None
+    ) -> None:
+        if isinstance(law, Tables):
+            if magnitudes is None or shows is None:
+                raise InvalidInput("an instance drawn from tables needs magnitudes and what its views show: give both")
+            composition = tuple(tuple(each(law.composition, level, n)) for level, n in enumerate(law.forest.sizes[:-1]))
+            dictionaries = {view: dict(levels) for view, levels in truth.dictionaries.items()}
+            biases = {view: truth.facts[f"bias/{view}"] for view in shows}
+            independent = torch.zeros(sum(len(roots) for roots in law.roots), 0, dtype=torch.float64)
+            steering = unsteered(len(law.tilts))
+            law = World(law.forest, composition, law.tilts, magnitudes, dictionaries, biases, dict(shows), independent, *steering)
         self.truth: SparseTruth = truth
-        self.shows = shows
-        self._tables = tables
-        self._magnitudes = magnitudes
+        self.world = law
+        self.shows = law.shows
+        self._states = States(law)
+        self._fixed = law.fixed.numpy().astype(np.float32)
+        self._written = {view: (torch.cat(list(levels.values())), law.biases[view].float()) for view, levels in law.dictionaries.items()}
+
+    @classmethod
+    def of(cls, world: World) -> Self:
+        """The instance of a world, with its truth."""
+        return cls(describe(world), world)
 
     def to(self, device: str) -> Self:
         other = super().to(device)
-        other._tables = self._tables.to(device)
+        other._written = {view: (atoms.to(device), bias.to(device)) for view, (atoms, bias) in self._written.items()}
         return other
 
     def block(self, seed: int) -> Sample:
-        states = draw_states(self._tables, tuple(level.size for level in self.truth.levels), BLOCK, self._generator("states", seed))
-        values = self._magnitudes.draw(states, self._tables.constituents, self._generator("magnitudes", seed))
+        begin, nodes = self._states.draw(BLOCK, seed_of("activity", seed), seed_of("states", seed))
+        own = torch.Generator().manual_seed(seed_of("magnitudes", seed))
+        values = self.world.magnitudes.draw_active(begin, nodes, self._states.constituents, self._fixed, own)
+        begin, nodes, values = patch(self.world, begin, nodes, values, seed_of("forced", seed))
         views = {}
         for view, shows in self.shows.items():
-            x = self.truth.facts[f"bias/{view}"].to(self.device).expand(BLOCK, -1)
-            for level, atoms in self.truth.dictionaries[view].items():
-                x = x + values[level] @ atoms.to(self.device)
+            atoms, bias = self._written[view]
+            x = write(begin, nodes, values, atoms, self.world.forest.start(shows.levels[0]), bias)
             if shows.noise:
-                x = x + shows.noise * torch.randn(x.shape, generator=self._generator("noise", seed, view), device=self.device)
+                generator = torch.Generator(self.device).manual_seed(seed_of("noise", seed, view))
+                x.add_(torch.randn(x.shape, generator=generator, device=self.device), alpha=shows.noise)
             views[view] = View(x, shows)
-        return Sample(Observed(views), {level: SparseRows.from_dense(v) for level, v in enumerate(values)})
+        latents = by_level(begin, nodes, values, self.world.forest.sizes)
+        return Sample(Observed(views), {level: rows.to(self.device) for level, rows in enumerate(latents)})
 
-    def _generator(self, role: str, *parts: str | int) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(seed_of(role, *parts))
+    def condition(self, setting: Setting) -> SparseInstance:
+        return self._steered(conditioned(self.world, setting))
+
+    def do_then_select(self, setting: Setting) -> SparseInstance:
+        return self._steered(done_before(self.world, setting))
+
+    def select_then_do(self, setting: Setting) -> SparseInstance:
+        return self._steered(done_after(self.world, setting))
+
+    def _steered(self, world: World) -> SparseInstance:
+        return SparseInstance.of(world).to(self.device)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return to_state(self.world)
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, Tensor], plain: Mapping[str, Any]) -> SparseInstance:
+        return cls.of(from_state(arrays, plain))

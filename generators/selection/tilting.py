@@ -17,14 +17,14 @@ from torch import Tensor
 from generators.selection.achievable import check_achievable
 from generators.selection.forest import Forest
 from generators.selection.messages import upward
-from generators.selection.rules import Composition
+from generators.selection.rules import Compositions
 from testbed.contracts import InvalidInput
 
 TOLERANCE = 1e-8
 """Largest deviation of a realised marginal from the requested one."""
 
 
-def solve_tilts(forest: Forest, composition: Composition, requested: Tensor) -> Tensor:
+def solve_tilts(forest: Forest, composition: Compositions, requested: Tensor) -> Tensor:
     """Tilts under which the requested marginals hold.
 
     Newton's method with step halving, for every tree at once: trees are independent, and those with roots on one level are alike.
@@ -32,7 +32,7 @@ def solve_tilts(forest: Forest, composition: Composition, requested: Tensor) -> 
     Parameters
     ----------
     forest : Forest
-    composition : Composition
+    composition : Composition, or one per composite
     requested : Tensor, shape (N,), float64
         Rates after selection; NaN where none is requested (composites only, and then for a whole level).
 
@@ -61,7 +61,7 @@ def solve_tilts(forest: Forest, composition: Composition, requested: Tensor) -> 
         tilts = _line_search(forest, composition, tilts, wanted, step, value, gradient, root)
     if not gap < TOLERANCE:
         raise InvalidInput(
-            f"the requested rates lie on the boundary of what rule {composition.rule!r} allows (off by {float(gap):.1g} after 200 steps): "
+            f"the requested rates lie on the boundary of what the rules of composition allow (off by {float(gap):.1g} after 200 steps): "
             "move rate or composite_rate inwards, or raise lone_firing"
         )
     return tilts
@@ -73,7 +73,9 @@ def _requested_nodes(forest: Forest, level: int, requested: Tensor) -> Tensor:
     return nodes[:, ~requested[nodes[0]].isnan()] if len(nodes) else nodes
 
 
-def _newton(forest: Forest, composition: Composition, tilts: Tensor, wanted: Tensor, groups: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _newton(
+    forest: Forest, composition: Compositions, tilts: Tensor, wanted: Tensor, groups: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Each tree's dual value, the gradient and the Newton step, shapes (trees,), (N,), (N,)."""
     tilts = tilts.detach().requires_grad_()
     log_z = upward(forest, composition, tilts)[1]
@@ -96,7 +98,7 @@ def _newton(forest: Forest, composition: Composition, tilts: Tensor, wanted: Ten
 
 def _line_search(
     forest: Forest,
-    composition: Composition,
+    composition: Compositions,
     tilts: Tensor,
     wanted: Tensor,
     step: Tensor,

@@ -124,6 +124,65 @@ def test_the_oracle_finds_concepts_where_noise_and_overlap_are_small():
     assert (codes - truth).abs().mean() < 0.003
 
 
+def test_every_composite_of_a_mixture_follows_its_own_rule():
+    instance = world(rule=["and", "k_of_n", "exclusive", "any"], branching=[2, 3], lone_firing=[0.4, 0.2], all_on=[2.0, 5.0]).draw(1)
+    on = {level: values > 0 for level, values in latents(instance.sample(20_000, 1)).items()}
+    rules = instance.truth.facts["rule"]
+    assert instance.truth.facts["branching"] == [[2] * 3, [3] * 9]
+    assert len(set(rules[1])) > 2
+    for level in (0, 1):
+        for i, (rule, lower) in enumerate(zip(rules[level], instance.truth.constituents[level], strict=True)):
+            k = instance.truth.facts["k"][level][i]
+            assert torch.equal(on[level][:, i], holds(rule, k, on[level + 1][:, list(lower)]))
+    assert instance.truth.facts["potentials"][1].shape == (9, 4)
+
+
+@pytest.mark.parametrize("rates", ["uniform", "geometric"])
+def test_other_laws_of_rates_are_realised_too(rates):
+    truth = world(rates=rates, rate=0.3, rate_floor=0.02, rule=["and", "any"]).draw(0).truth
+    found = truth.rates[2].sort(descending=True).values
+    torch.testing.assert_close(found[[0, -1]], torch.tensor([0.3, 0.02], dtype=torch.float64), rtol=0, atol=1e-6)
+    steps = found.diff() if rates == "uniform" else found.log().diff()
+    torch.testing.assert_close(steps, steps[:1].expand_as(steps), rtol=0, atol=1e-4)
+
+
+def test_correlation_changes_how_trees_go_together_and_no_rate():
+    setting = {"levels": (3, 40), "rate": 0.2}
+    plain, tied = world(**setting).draw(0), world(**setting, correlation=0.8, correlation_rank=2).draw(0)
+    for level, rates in plain.truth.rates.items():
+        torch.testing.assert_close(rates, tied.truth.rates[level], rtol=0, atol=0)
+    n = 40_960
+    loadings = tied.truth.facts["tree_loadings"]
+    assert loadings.shape == (3 + 31, 2)
+    cosine = (loadings @ loadings.T)[3:, 3:].float() / 0.8  # of free leaves, which are the last trees, in their order
+    alike, found = cosine.fill_diagonal_(0.0).abs() > 0.8, []
+    for instance in (plain, tied):
+        states = torch.cat([v > 0 for v in latents(instance.sample(n, 1)).values()], dim=1).double()
+        rates = torch.cat(list(instance.truth.rates.values()))
+        assert ((states.mean(dim=0) - rates).abs() / (rates * (1 - rates) / n).sqrt()).max() < 4.5
+        free = states[:, 3:][:, instance.world.forest.roots(1)]
+        found.append((torch.corrcoef(free.T) * cosine.sign())[alike])
+    assert found[0].abs().max() < 5 / math.sqrt(n)
+    assert found[1].min() > 0.02
+    assert found[1].mean() > 0.15
+    assert "tilts" in plain.truth.facts
+    assert tied.truth.facts["pursuit/mixed"]["max_active"] > plain.truth.facts["pursuit/mixed"]["max_active"]
+
+
+def test_the_entropy_of_independent_leaves_is_the_sum_of_theirs_and_selection_lowers_it():
+    free, selected = world(all_on=1.0, lone_firing=1.0).draw(0).truth.facts, world().draw(0).truth.facts
+    assert free["total_correlation"] == pytest.approx(0.0, abs=1e-9)
+    assert selected["total_correlation"] > 0.1
+    assert selected["entropy"] + selected["total_correlation"] == pytest.approx(free["entropy"], rel=1e-6)  # equal rates of leaves
+
+
+def test_a_simplex_is_written_where_there_is_one():
+    atoms = world(levels=(2, 7), dimension=8, dictionary="equiangular").draw(0).truth.dictionary("mixed")
+    torch.testing.assert_close(atoms @ atoms.T, torch.full((9, 9), -1 / 8).fill_diagonal_(1.0), rtol=0, atol=1e-5)
+    atoms = world(dictionary="clustered", clusters=1, cluster_cosine=0.9).draw(0).truth.dictionary("mixed")
+    assert float((atoms @ atoms.T).min()) > 0.6
+
+
 def test_one_level_is_a_list_of_independent_concepts():
     instance = SparseConcepts(levels=[20], dimension=8).draw(0)
     assert instance.truth.constituents == {0: ((),) * 20}
@@ -166,6 +225,18 @@ def test_rates_hold_on_cuda_too():
         ({"tie": 1.5}, "tie"),
         ({"dimension": 0}, "dimension"),
         ({"dictionary": "dft"}, "'dft'"),
+        ({"dictionary": "equiangular"}, "regular simplex"),
+        ({"dictionary": "clustered", "clusters": 0}, "clusters"),
+        ({"branching": [3]}, "branching gives 1 values"),
+        ({"all_on": [1.0, 2.0, 3.0]}, "all_on gives 3 values"),
+        ({"rule": []}, "at least one rule"),
+        ({"rule": ["and", "xor"]}, "'xor' is not one of"),
+        ({"rule": "xor", "levels": [5]}, "'xor' is not one of"),
+        ({"rates": "flat"}, "'flat'"),
+        ({"magnitude_law": "cauchy"}, "'cauchy'"),
+        ({"magnitude_law": "pareto", "tail": 1.0}, "above 1"),
+        ({"correlation": 1.0}, "correlation must"),
+        ({"correlation": 0.5, "correlation_rank": 0}, "correlation_rank"),
         ({"noise": -0.1}, "noise"),
         ({"noise": [0.1, 0.1]}, "one per view"),
         ({"views": "all"}, "views"),

@@ -1,0 +1,75 @@
+"""Instances on disk: JSON and safetensors, checked when they are loaded; nothing that a file says is imported or executed."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+from safetensors.torch import load, save
+
+from testbed.contracts import Instance, InvalidInput, Savable
+from testbed.store import SCHEMA, Damaged, canonical, digest_of, write_atomic, write_json
+
+FAMILIES = {
+    "sparse_concepts": "generators.selection.sparse:SparseInstance",
+    "discrete": "generators.selection.discrete.instance:DiscreteInstance",
+    "continuous": "generators.selection.continuous.family:ContinuousInstance",
+}
+"""Families that can be saved: a fixed table, since what to import must not come from a file."""
+
+
+def save_instance(instance: Instance, folder: str | Path) -> Path:
+    """Write an instance to a folder, as ``instance.json`` and ``instance.safetensors``.
+
+    Raises
+    ------
+    InvalidInput
+        If instances of its class cannot be saved.
+    """
+    home = f"{type(instance).__module__}:{type(instance).__qualname__}"
+    family = next((name for name, path in FAMILIES.items() if path == home), None)
+    if family is None or not isinstance(instance, Savable):
+        raise InvalidInput(f"a {type(instance).__name__} cannot be saved: these families can: {', '.join(FAMILIES)}")
+    arrays, plain = instance.state()
+    folder = Path(folder)
+    path = folder / "instance.safetensors"
+    write_atomic(path, save({name: array.cpu().contiguous() for name, array in arrays.items()}))
+    write_json(folder / "instance.json", {"schema": SCHEMA, "family": family, "state": plain, "arrays": digest_of(path)})
+    return folder
+
+
+def load_instance(folder: str | Path) -> Instance:
+    """Read an instance back; it gives the same samples as the one that was saved.
+
+    Raises
+    ------
+    InvalidInput
+        If the folder holds no instance of a family that is known, or its state is not one.
+    Damaged
+        If a file is not what was written.
+    """
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / "instance.json").read_bytes())
+    except FileNotFoundError:
+        raise InvalidInput(f"{folder} holds no instance.json: it is not a saved instance") from None
+    except ValueError as error:
+        raise Damaged(f"{folder / 'instance.json'} cannot be read ({error}): save the instance again") from None
+    if not isinstance(about, dict) or about.get("schema") != SCHEMA or about.get("family") not in FAMILIES:
+        raise InvalidInput(f"{folder} holds no instance that this version of the testbed knows: save it again")
+    path = folder / "instance.safetensors"
+    if not path.is_file() or digest_of(path) != about.get("arrays"):
+        raise Damaged(f"{path} is missing or not what was written: save the instance again")
+    module, _, name = FAMILIES[about["family"]].partition(":")
+    cls: type[Savable] = getattr(import_module(module), name)
+    return cls.from_state(load(path.read_bytes()), about["state"])
+
+
+def same_state(a: Instance, b: Instance) -> bool:
+    """Whether two instances of a savable class are the same world."""
+    if type(a) is not type(b) or not isinstance(a, Savable) or not isinstance(b, Savable):
+        return False
+    (arrays, plain), (others, other) = a.state(), b.state()
+    same = arrays.keys() == others.keys() and all(arrays[k].equal(others[k]) for k in arrays)
+    return same and canonical(plain) == canonical(other)

@@ -1,0 +1,1 @@
+"""Continuous hierarchies: real concepts whose constituents are selected together."""

@@ -1,0 +1,224 @@
+"""The discrete family: states composed by random tables from tuples of states, selected together, observed as tokens."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from generators.selection.discrete.emission import draw_emission
+from generators.selection.discrete.graph import Graph, draw_constituents, per_level
+from generators.selection.discrete.instance import DiscreteInstance
+from generators.selection.discrete.law import Law, Unreachable
+from generators.selection.discrete.model import Model
+from generators.selection.discrete.selection import law_of, with_root_law
+from generators.selection.discrete.tables import Rule, draw_rule
+from testbed.contracts import Generator, InvalidInput, seed_of
+
+LEAST_MASS = 1e-6
+"""Smallest probability of a leaf's state."""
+DRAWS = 20
+"""Sets of tables that are tried in a graph with shared constituents until every state is reachable."""
+
+
+class DiscreteHierarchy(Generator):
+    r"""A hierarchy of discrete concepts under selection.
+
+    Before selection leaves are independent. Each composite's table g gives every tuple of its constituents' states a state; the potential
+    phi leaves every state a few admissible tuples, its synonyms. Sampling is exact: by messages in forests, by enumeration or elimination
+    in graphs with shared constituents (refused where more than 2**20 configurations would be open at a time). A joint potential of several
+    concepts is a composite above them with one state.
+
+    Parameters
+    ----------
+    depth : int
+        L: levels are 0, the most abstract, to L, the leaves.
+    states : int, list of int, or list of list of int
+        Number of states of each concept: the same everywhere, one per level 0 ... L, or a list per level, repeated over its
+        concepts.
+    branching : int, list of int, or list of list of int
+        Constituents of each composite: likewise, for levels 0 ... L - 1.
+    roots : int
+        Concepts of level 0.
+    concepts : list of int, or None
+        Concepts of every level, `roots` being ignored: fewer than tuples have places are shared, more are free. None: as many as needed.
+    constituents : list of list of list of int, or None
+        The whole graph: per level 0 ... L - 1 and composite, concepts of the next level. None draws it.
+    shuffle : bool
+        Whether tuples are scattered over the next level or are neighbours in it.
+    synonyms : int, list of int, or list of list of int
+        m, admissible tuples per state: the same everywhere, one per level 0 ... L - 1, or per level a list that is repeated over the
+        *states* of each composite (unequal fibres).
+    shared_rules : bool
+        Whether all composites of a level have the same table.
+    preference : float
+        How unequal synonyms are: phi(t) = u ** preference with u uniform; 0 makes them equal.
+    ambiguity : float
+        Probability with which an admissible tuple stands for a second state (stochastic rules); at most 1/2.
+    leaf_concentration : float or None
+        Each leaf's base law is drawn from a symmetric Dirichlet law with this parameter; None makes it uniform.
+    root_law : {"free", "uniform"} or list of list of float
+        Law of level 0 after selection: as it follows (phi_S = 1), uniform, or given for each of its concepts, which are independent.
+    noise : float
+        Probability that a token is another than its leaf's state.
+    observe : {"tokens", "one_hot", "embedded"}
+        The one view, named alike: int64 token numbers (n, positions), one-hot rows, or a random unit vector per token plus noise.
+    dimension, spread : int, float
+        Of embedded tokens: dimension of each, and standard deviation of the noise on each coordinate.
+    label : bool
+        Whether the row table shows the states of level 0.
+    """
+
+    def __init__(
+        self,
+        depth: int = 2,
+        states: int | list[int] | list[list[int]] = 4,
+        branching: int | list[int] | list[list[int]] = 2,
+        roots: int = 1,
+        concepts: list[int] | None = None,
+        constituents: list[list[list[int]]] | None = None,
+        shuffle: bool = False,
+        synonyms: int | list[int] | list[list[int]] = 2,
+        shared_rules: bool = False,
+        preference: float = 0.0,
+        ambiguity: float = 0.0,
+        leaf_concentration: float | None = None,
+        root_law: Literal["free", "uniform"] | list[list[float]] = "free",
+        noise: float = 0.0,
+        observe: Literal["tokens", "one_hot", "embedded"] = "tokens",
+        dimension: int = 8,
+        spread: float = 0.1,
+        label: bool = False,
+    ) -> None:
+        self.depth = depth
+        self.states = states
+        self.branching = branching
+        self.roots = roots
+        self.concepts = concepts
+        self.constituents = constituents
+        self.shuffle = shuffle
+        self.synonyms = synonyms
+        self.shared_rules = shared_rules
+        self.preference = preference
+        self.ambiguity = ambiguity
+        self.leaf_concentration = leaf_concentration
+        self.root_law = root_law
+        self.noise = noise
+        self.observe = observe
+        self.dimension = dimension
+        self.spread = spread
+        self.label = label
+
+    @classmethod
+    def small(cls) -> DiscreteHierarchy:
+        return cls(synonyms=[[1, 3], [2, 4]], leaf_concentration=2.0, noise=0.05, label=True)
+
+    def draw(self, seed: int) -> DiscreteInstance:
+        """Draw graph, tables and laws.
+
+        Raises
+        ------
+        InvalidInput
+            If the graph, a table or a law cannot exist, a state is unreachable, nothing survives selection, or a graph with shared
+            constituents is too large.
+        """
+        self._check()
+        graph = self._graph(seed)
+        emission = draw_emission(graph.cardinalities[-1], self.observe, self.noise, self.dimension, self.spread, seed)
+        unary = [torch.ones(graph.states(level), dtype=torch.float64) for level in range(graph.last)]
+        unary.append(leaf_laws(graph.cardinalities[-1], self.leaf_concentration, seed))
+        for attempt in count():
+            model = Model(graph, self._rules(graph, seed, attempt), tuple(unary))
+            try:
+                if self.root_law != "free":
+                    model = with_root_law(model, self._root_law(graph))
+                law = law_of(model)
+                _check_reachable(graph, law)
+                break
+            except Unreachable:
+                if graph.is_forest or attempt + 1 == DRAWS:
+                    raise
+        return DiscreteInstance(model, emission, self.label, known=law)
+
+    def _check(self) -> None:
+        if self.depth < 1:
+            raise InvalidInput(f"depth must be at least 1, not {self.depth}: level 0 is composed of something")
+        if not (0 <= self.preference < float("inf") and 0 <= self.ambiguity <= 0.5):
+            raise InvalidInput(f"preference must be at least 0 and ambiguity lie in [0, 1/2], not {self.preference} and {self.ambiguity}")
+        if self.root_law not in ("free", "uniform") and isinstance(self.root_law, str):
+            raise InvalidInput(f"root_law must be 'free', 'uniform' or a law for each concept of level 0, not {self.root_law!r}")
+
+    def _graph(self, seed: int) -> Graph:
+        if self.constituents is not None:
+            composed = tuple(tuple(tuple(lower) for lower in level) for level in self.constituents)
+            if len(composed) != self.depth:
+                raise InvalidInput(f"constituents has {len(composed)} levels of composites, but depth is {self.depth}: make them equal")
+            leaves = 1 + max((j for lower in composed[-1] for j in lower), default=-1)
+        else:
+            composed = draw_constituents(self.roots, per_level(self.branching, self.depth, "branching"), self.concepts, self.shuffle, seed)
+            leaves = self.concepts[-1] if self.concepts else 1 + max(j for lower in composed[-1] for j in lower)
+        sizes = [*map(len, composed), leaves]
+        counts = per_level(self.states, self.depth + 1, "states")
+        return Graph(tuple(tuple(c[i % len(c)] for i in range(n)) for c, n in zip(counts, sizes, strict=True)), composed)
+
+    def _rules(self, graph: Graph, seed: int, attempt: int) -> tuple[tuple[Rule, ...], ...]:
+        synonyms = per_level(self.synonyms, graph.last, "synonyms")
+        out = []
+        for level in range(graph.last):
+            kinds = {(graph.shape(level, i), k) for i, k in enumerate(graph.cardinalities[level])}
+            if self.shared_rules and len(kinds) > 1:
+                raise InvalidInput(
+                    f"shared_rules wants composites of level {level} alike, but they have constituents and states {sorted(kinds)}: "
+                    "make branching and states equal within levels, or set shared_rules to false"
+                )
+            rules: list[Rule] = []
+            for i in range(graph.sizes[level]):
+                if self.shared_rules and rules:
+                    rules.append(rules[0])
+                    continue
+                shape, states = graph.shape(level, i), graph.cardinalities[level][i]
+                inner = seed if not attempt else seed_of("attempt", seed, attempt)
+                rules.append(draw_rule(shape, states, synonyms[level], self.preference, self.ambiguity, inner, (level, i)))
+            out.append(tuple(rules))
+        return tuple(out)
+
+    def _root_law(self, graph: Graph) -> Tensor:
+        if isinstance(self.root_law, str):
+            return torch.cat([torch.full((k,), 1 / k, dtype=torch.float64) for k in graph.cardinalities[0]])
+        return torch.tensor([p for law in self.root_law for p in law], dtype=torch.float64)
+
+
+def leaf_laws(cardinalities: tuple[int, ...], concentration: float | None, seed: int) -> Tensor:
+    """Base laws of the leaves, one after the other, shape (sum of cardinalities,), float64.
+
+    Raises
+    ------
+    InvalidInput
+        If the concentration is not above 0.
+    """
+    if concentration is None:
+        return torch.cat([torch.full((k,), 1 / k, dtype=torch.float64) for k in cardinalities])
+    if not 0 < concentration < float("inf"):
+        raise InvalidInput(f"leaf_concentration must be above 0 and finite, or None for uniform laws, not {concentration}")
+    generator = np.random.default_rng(seed_of("leaves", seed))
+    laws = []
+    for k in cardinalities:
+        law = torch.from_numpy(generator.dirichlet(np.full(k, concentration))).clamp_min(LEAST_MASS)
+        laws.append(law / law.sum())
+    return torch.cat(laws)
+
+
+def _check_reachable(graph: Graph, law: Law) -> None:
+    for level, marginal in enumerate(law.marginals()):
+        never = (marginal <= 0).nonzero()
+        if len(never):
+            state = int(never[0])
+            first = graph.first(level)
+            i = max(i for i, start in enumerate(first) if start <= state)
+            raise Unreachable(
+                f"state {state - first[i]} of concept {i} of level {level} is unreachable: no configuration that survives selection has "
+                "it; raise synonyms, lower states or change root_law"
+            )
