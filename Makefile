@@ -50,6 +50,7 @@ docs: $(READY) ## Build the documentation into site/, strictly.
 
 bench: $(READY) ## Time the hot paths, one thread, and write results/speed/.
 	$(BIN)/python tests/bench/throughput.py --out results/speed
+	$(BIN)/python tests/bench/sampling.py --out results/speed
 
 results: $(READY) ## Run the suites anew and refresh the committed reference results.
 	$(BIN)/testbed run quick --jobs $(JOBS) --out runs/results/quick --fresh

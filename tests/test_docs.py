@@ -1,6 +1,7 @@
 """Every Python example in the README and the documentation runs."""
 
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -49,3 +50,9 @@ def test_links_between_pages_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_pictures_are_those_that_the_code_draws():
+    drawing = runpy.run_path(str(ROOT / "docs" / "draw.py"))
+    for name in drawing["PICTURES"]:
+        assert (ROOT / "docs" / "images" / f"{name}.svg").read_text() == drawing["drawn"](name), "run python docs/draw.py"

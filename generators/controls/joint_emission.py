@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from generators.selection.forest import Forest
 from generators.selection.messages import upward
 from generators.selection.rules import Compositions, weights
 from generators.selection.sparse import SparseConcepts, SparseInstance
-from testbed.contracts import InvalidInput
+from testbed.contracts import InvalidInput, Setting
 
 LARGEST = 16
 """Most constituents of a composite whose 2**s tuples are written out."""
@@ -51,6 +53,29 @@ def emission_tables(forest: Forest, composition: Compositions, tilts: Tensor) ->
     return tuple(out)
 
 
+class JointEmissionInstance(SparseInstance):
+    """Rows of the selected law with the truth of the twin. It is neither saved nor steered: its world is written as a selected one, which
+    would come back with the selection's truth, and a forced composite would emit its tuple, which selection does not."""
+
+    def condition(self, setting: Setting) -> NoReturn:
+        raise InvalidInput(
+            "a joint-emission twin is not steered: condition the sparse_concepts instance of the same seed, it has the same law"
+        )
+
+    def do_then_select(self, setting: Setting) -> NoReturn:
+        raise InvalidInput("a joint-emission twin selects nothing: do_then_select is for the sparse_concepts instance of the same seed")
+
+    def select_then_do(self, setting: Setting) -> NoReturn:
+        raise InvalidInput("a joint-emission twin selects nothing: select_then_do is for the sparse_concepts instance of the same seed")
+
+    def state(self) -> NoReturn:
+        raise InvalidInput("a joint-emission twin is not saved: draw it again with the same parameters and seed")
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, Tensor], plain: Mapping[str, Any]) -> NoReturn:
+        raise InvalidInput("a joint-emission twin is not saved: draw it again with the same parameters and seed")
+
+
 class JointEmissionTwin(SparseConcepts):
     """The same law as `SparseConcepts` with all arrows reversed: a composite is on or off first, and then emits its tuple jointly.
 
@@ -63,13 +88,12 @@ class JointEmissionTwin(SparseConcepts):
     Source: DESIGN section 2, "Direction"; a tree-structured Markov random field can be rooted anywhere.
     """
 
-    def draw(self, seed: int) -> SparseInstance:
-        instance = super().draw(seed)
-        world = instance.world
+    def draw(self, seed: int) -> JointEmissionInstance:
+        selected = super().draw(seed)
+        world = selected.world
         forest_only(world, "JointEmissionTwin")
         tables = emission_tables(world.forest, world.compositions, world.tilts)
         more = {f"emission/{level}": table for level, table in enumerate(tables)}
-        kept = {key: instance.truth.facts[key] for key in ("rule", "branching", "k")}
-        facts = kept | facts_beside(instance.truth, "joint_emission", ("selection", "joint_emission"), **more)
-        instance.truth = replace(instance.truth, facts=facts)
-        return instance
+        kept = {key: selected.truth.facts[key] for key in ("rule", "branching", "k")}
+        facts = kept | facts_beside(selected.truth, "joint_emission", ("selection", "joint_emission"), **more)
+        return JointEmissionInstance(replace(selected.truth, facts=facts), world)

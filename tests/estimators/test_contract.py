@@ -76,7 +76,8 @@ def test_one_view_of_several_is_learned_by_name(estimator):
 @names
 def test_endless_streams_will_do(estimator, instance):
     stream = (sample.observed for sample in instance.stream(1000, 3))
-    estimator.clone().set_params(samples=5000).fit(stream, seed=0)
+    fitted = estimator.clone().set_params(samples=5000).fit(stream, seed=0)
+    assert dense(fitted.encode(instance.sample(100, 4, "test").observed)).isfinite().all()
 
 
 @names

@@ -32,7 +32,8 @@ def test_plotly_accepts_every_figure(drawn):
     graph_objects = pytest.importorskip("plotly.graph_objects")
     for gallery in drawn:
         for each in gallery.figures:
-            graph_objects.Figure(painted(each.spec))
+            made = graph_objects.Figure(painted(each.spec))
+            assert len(made.data) == len(each.spec["data"])
 
 
 def test_directed_evaluators_have_a_dot_plot_and_others_none(drawn):

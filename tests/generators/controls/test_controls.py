@@ -15,6 +15,7 @@ from generators.controls.pure_noise import PureNoise
 from generators.controls.shuffled_levels import ShuffledLevels
 from generators.controls.twins import TwinConcepts
 from generators.controls.unselected import Unselected
+from generators.saving import save_instance
 from generators.selection.sparse import SparseConcepts
 from testbed.contracts import InvalidInput
 
@@ -102,6 +103,18 @@ def test_the_twin_gives_the_very_rows_of_selection_and_only_the_truth_differs():
     assert b.truth.facts["direction_class"] == ["selection", "joint_emission"]
     assert not {"tilts", "potential", "potentials"} & set(b.truth.facts)
     assert b.truth.constituents == a.truth.constituents
+
+
+def test_a_twin_is_neither_saved_nor_steered_as_if_it_were_the_selection(tmp_path):
+    twin = control(JointEmissionTwin)
+    assert twin.truth.facts["direction"] == "joint_emission"
+    with pytest.raises(InvalidInput, match="cannot be saved"):
+        save_instance(twin, tmp_path)
+    with pytest.raises(InvalidInput, match="draw it again"):
+        twin.state()
+    for steer in (twin.condition, twin.do_then_select, twin.select_then_do):
+        with pytest.raises(InvalidInput, match="instance of the same seed"):
+            steer({(0, 0): 1.0})
 
 
 @pytest.mark.parametrize("cls", [ClassicHierarchy, JointEmissionTwin])
