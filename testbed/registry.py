@@ -46,6 +46,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "evaluators": {
         "decoder_mcc": "evaluators.dictionary.decoder_mcc:DecoderMCC",
         "activation_mcc": "evaluators.recovery.activation_mcc:ActivationMCC",
+        "activation_f1": "evaluators.recovery.activation_f1:ActivationF1",
         "explained_variance": "evaluators.unlabelled.explained_variance:ExplainedVariance",
         "l0": "evaluators.unlabelled.l0:L0",
         "dead_units": "evaluators.unlabelled.dead_units:DeadUnits",

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from testbed.contracts import InvalidInput, SparseRows
+from testbed.numerics.pursuit_kernel import pursue
 
 ROWS = 2048
 """Rows worked on at once; bounds the memory of correlations with all atoms."""
+GRAM_ENTRIES = 2**26
+"""Entries of the largest Gram matrix that the compiled loop is given (256 MB of float32)."""
 
 
 def orthogonal_matching_pursuit(x: Tensor, dictionary: Tensor, *, max_active: int, threshold: float) -> SparseRows:
@@ -16,7 +23,8 @@ def orthogonal_matching_pursuit(x: Tensor, dictionary: Tensor, *, max_active: in
 
     From :math:`r = x`, repeat: add the atom :math:`\arg\max_j r \cdot d_j`; refit the coefficients of the active set S by least squares
     under :math:`a_S \ge 0`; set :math:`r = x - D_S^\top a_S`. A row is done when no atom correlates with its residual by `threshold` or
-    more, or when it has `max_active` atoms.
+    more, or when it has `max_active` atoms. On the CPU a compiled loop on the Gram matrix does it, elsewhere (and for dictionaries whose
+    Gram matrix would be too large) the same steps in torch.
 
     Parameters
     ----------
@@ -43,21 +51,68 @@ def orthogonal_matching_pursuit(x: Tensor, dictionary: Tensor, *, max_active: in
     .. [1] Pati, Rezaiifar & Krishnaprasad (1993), Orthogonal matching pursuit.
     .. [2] Bruckstein, Elad & Zibulevsky (2008), On the uniqueness of nonnegative sparse solutions, section IV.
     """
-    if x.ndim != 2 or dictionary.ndim != 2 or x.shape[1] != dictionary.shape[1]:
-        raise InvalidInput(
-            f"rows of shape {tuple(x.shape)} do not fit a dictionary of shape {tuple(dictionary.shape)}: equal widths wanted"
-        )
+    check_fit(x, dictionary)
     if max_active < 1 or threshold < 0:
         raise InvalidInput(f"max_active must be at least 1 and threshold at least 0, not {max_active} and {threshold}")
     m = len(dictionary)
-    norm = dictionary.norm(dim=1)
-    unit = dictionary / norm.clamp_min(torch.finfo(dictionary.dtype).tiny)[:, None]
-    pieces = [_pursue(rows, unit, min(max_active, *dictionary.shape), threshold) for rows in torch.split(x, ROWS)]
+    unit, norm = unit_rows(dictionary)
+    steps = min(max_active, *dictionary.shape)
+    if compiled(x, unit):
+        indptr, columns, values = pursued(x, unit, steps, threshold)
+        return SparseRows(indptr, columns, values / norm[columns], (len(x), m))
+    pieces = [_pursue(rows, unit, steps, threshold) for rows in torch.split(x, ROWS)]
     rows = torch.cat([row + i * ROWS for i, (row, _, _) in enumerate(pieces)])
     columns = torch.cat([column for _, column, _ in pieces])
     values = torch.cat([value for _, _, value in pieces])
     order = (rows * m + columns).argsort()
     return SparseRows.from_entries(rows[order], columns[order], (values / norm[columns])[order], (len(x), m))
+
+
+def check_fit(x: Tensor, dictionary: Tensor) -> None:
+    """Raise InvalidInput unless rows (n, d) and dictionary (m, d) have equal widths."""
+    if x.ndim != 2 or dictionary.ndim != 2 or x.shape[1] != dictionary.shape[1]:
+        raise InvalidInput(
+            f"rows of shape {tuple(x.shape)} do not fit a dictionary of shape {tuple(dictionary.shape)}: equal widths wanted"
+        )
+
+
+def unit_rows(dictionary: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows scaled to norm 1 (a row of zeros stays), shape (m, d), and their norms, shape (m,)."""
+    norm = dictionary.norm(dim=1)
+    return dictionary / norm.clamp_min(torch.finfo(dictionary.dtype).tiny)[:, None], norm
+
+
+def compiled(x: Tensor, dictionary: Tensor) -> bool:
+    """Whether the compiled loops can be used: on the CPU, in single or double precision, with a Gram matrix that fits."""
+    plain = x.device.type == dictionary.device.type == "cpu" and x.dtype == dictionary.dtype in (torch.float32, torch.float64)
+    return plain and 0 < len(dictionary) ** 2 <= GRAM_ENTRIES
+
+
+def pursued(x: Tensor, unit: Tensor, steps: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Row pointers, columns and values by the compiled loop; `unit` has rows of norm 1 (or 0)."""
+    gram = (unit @ unit.T).numpy()
+    counts = np.zeros(len(x), np.int64)
+    found = []
+    for start in range(0, len(x), ROWS):
+        rows = x[start : start + ROWS]
+        columns, values = np.empty((len(rows), steps), np.int64), np.empty((len(rows), steps), gram.dtype)
+        count = counts[start : start + ROWS]
+        pursue((rows @ unit.T).numpy(), gram, rows.norm(dim=1).numpy(), steps, threshold, columns, values, count)
+        found.append(filled(columns, values, count))
+    return joined(counts, found, x)
+
+
+def filled(columns: NDArray[Any], values: NDArray[Any], counts: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    """Columns and values of the first ``counts[i]`` entries of each row i, one row after the other."""
+    used = np.arange(columns.shape[1])[None, :] < counts[:, None]
+    return torch.from_numpy(columns[used]), torch.from_numpy(values[used])
+
+
+def joined(counts: NDArray[Any], found: list[tuple[Tensor, Tensor]], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Row pointers, columns and values of all batches; there may be none."""
+    indptr = torch.from_numpy(np.concatenate([[0], counts.cumsum()]).astype(np.int64))
+    columns = torch.cat([column for column, _ in found]) if found else indptr.new_zeros(0)
+    return indptr, columns, torch.cat([value for _, value in found]) if found else like.new_zeros(0)
 
 
 def _pursue(x: Tensor, unit: Tensor, steps: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from evaluators.dictionary.decoder_mcc import DecoderMCC
+from evaluators.recovery.activation_f1 import ActivationF1
 from evaluators.recovery.activation_mcc import ActivationMCC
 from evaluators.stability.seed_agreement import SeedAgreement
 from evaluators.unlabelled.dead_units import DeadUnits
@@ -14,7 +15,7 @@ from evaluators.unlabelled.l0 import L0
 from testbed.conformance import check_evaluator
 from testbed.contracts import InvalidInput, NotApplicable, SparseRows
 
-EVALUATORS = [DecoderMCC(), ActivationMCC(), ExplainedVariance(), L0(), DeadUnits(), SeedAgreement()]
+EVALUATORS = [DecoderMCC(), ActivationMCC(), ActivationF1(), ExplainedVariance(), L0(), DeadUnits(), SeedAgreement()]
 names = pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda e: type(e).__name__)
 
 
@@ -59,7 +60,7 @@ def test_without_a_dictionary_it_does_not_apply(evaluator, perfect):
         score(evaluator, replace(perfect, dictionary=perfect.dictionary[:7]))
 
 
-@pytest.mark.parametrize("evaluator", [DecoderMCC(), ActivationMCC()])
+@pytest.mark.parametrize("evaluator", [DecoderMCC(), ActivationMCC(), ActivationF1()])
 def test_without_a_truth_it_does_not_apply(evaluator, perfect):
     with pytest.raises(NotApplicable, match="truth"):
         score(evaluator, replace(perfect, truth=None))
