@@ -5,7 +5,8 @@ import torch
 
 from generators.selection.sparse import SparseConcepts
 from testbed.contracts import InvalidInput
-from testbed.estimators.sparse.topk_sae import TopKSAE, location_and_scale, top_k_codes, weights
+from testbed.estimators.sparse.framing import location_and_scale, weights
+from testbed.estimators.sparse.topk_sae import TopKSAE, top_k_codes
 from testbed.numerics.matching import active, cosine, cross_correlation, mean_correlation
 
 
@@ -109,7 +110,7 @@ def test_concepts_of_a_small_world_are_recovered():
         ({"k_start": 0.5}, "k_start"),
         ({"lr": 0.0}, "lr"),
         ({"batch_size": 0}, "batch_size"),
-        ({"samples": 3}, "at least k = 4"),
+        ({"samples": 0}, "samples must be at least 1"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(rows, params, message):
@@ -117,9 +118,9 @@ def test_what_cannot_be_fitted_is_refused(rows, params, message):
         small(**params).fit(rows, seed=0)
 
 
-def test_fewer_rows_than_k_are_refused(rows):
-    with pytest.raises(InvalidInput, match="3 rows, but k = 4 needs at least 4"):
-        small().fit(rows[:3], seed=0)
+def test_fewer_rows_than_codes_are_refused(rows):
+    with pytest.raises(InvalidInput, match="47 rows, but TopKSAE .* needs at least 48"):
+        small().fit(rows[:47], seed=0)
 
 
 @pytest.mark.cuda
