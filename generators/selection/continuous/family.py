@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import torch
@@ -15,11 +16,11 @@ from generators.nonlinear_mixing import draw_mixing
 from generators.selection.continuous.couplings import Weights, draw_couplings
 from generators.selection.continuous.graph import Nodes, World, checked, establish, on_device, upward
 from generators.selection.continuous.laws import Law, Message, base_density
-from generators.selection.continuous.marginals import marginals
+from generators.selection.continuous.marginals import descend
 from generators.selection.continuous.sampling import draw, recompose
 from generators.selection.continuous.saved import from_plain, to_plain
-from generators.selection.continuous.selection import Kind, Selection
-from generators.selection.continuous.truth import ContinuousTruth, truth_of
+from generators.selection.continuous.selection import Kind, Selection, TupleKind
+from generators.selection.continuous.truth import ContinuousTruth, estimated_moments, exact_moments, truth_of
 from generators.selection.forest import draw_forest
 from testbed.contracts import BLOCK, BlockInstance, Generator, InvalidInput, Observed, Sample, Setting, Shows, View, seed_of
 
@@ -52,7 +53,11 @@ class ContinuousHierarchy(Generator):
     strength : float or list of float
         0 (no selection) to 1; see `generators.selection.continuous.selection.Selection`.
     agreement : float or None
-        Width, in standard deviations of v, of a Gaussian potential on each part of the tuple's complement.
+        Width, in standard deviations of v, of a potential on each part of the tuple's complement: the potential on tuples.
+    agreement_kind : {"bump", "interval"}
+        Whether it is Gaussian (soft), or 1 within `agreement` of 0 and 0 elsewhere (hard).
+    root_selection, root_center, root_width : {"none", "interval", "bump", "logistic"}, float, float
+        phi_S, on every concept of level 0, in standard deviations from its mean once all else is selected; its strength is 1.
     mixing : {"linear", "mlp", "flow"}
     row_support : int
         Concepts of a level that each coordinate of a view sees; 0 for all.
@@ -94,6 +99,10 @@ class ContinuousHierarchy(Generator):
         noise: float | list[float] = 0.05,
         views: Literal["leaves", "per_level", "mixed"] = "leaves",
         cells: int = 256,
+        agreement_kind: TupleKind = "bump",
+        root_selection: Kind = "none",
+        root_center: float = 1.0,
+        root_width: float = 0.5,
     ) -> None:
         self.levels = levels
         self.branching = branching
@@ -115,6 +124,10 @@ class ContinuousHierarchy(Generator):
         self.noise = noise
         self.views = views
         self.cells = cells
+        self.agreement_kind = agreement_kind
+        self.root_selection = root_selection
+        self.root_center = root_center
+        self.root_width = root_width
 
     @classmethod
     def small(cls) -> Self:
@@ -139,7 +152,8 @@ class ContinuousHierarchy(Generator):
         )
         shows = self._views(len(sizes))
         mixings = {view: {level: self._mixing(sizes[level], seed, level) for level in shown.levels} for view, shown in shows.items()}
-        world, nodes = establish(forest, couplings, base, relative, self.cells)
+        root = Selection(self.root_selection, self.root_center, self.root_width, 1.0)
+        world, nodes = establish(forest, couplings, base, relative, self.cells, root)
         return ContinuousInstance(world, (self.law, self.law_parameter), mixings, shows, nodes=nodes)
 
     def _selections(self, composites: int) -> tuple[Selection, ...]:
@@ -152,7 +166,10 @@ class ContinuousHierarchy(Generator):
             return values
 
         centers, widths, strengths = (per_level(name, getattr(self, name)) for name in ("center", "width", "strength"))
-        return tuple(Selection(self.selection, c, w, s, self.agreement) for c, w, s in zip(centers, widths, strengths, strict=True))
+        return tuple(
+            Selection(self.selection, c, w, s, self.agreement, self.agreement_kind)
+            for c, w, s in zip(centers, widths, strengths, strict=True)
+        )
 
     def _views(self, levels: int) -> dict[str, Shows]:
         every = tuple(range(levels))
@@ -196,24 +213,22 @@ class ContinuousInstance(BlockInstance):
         sizes = world.forest.sizes
         self.forced, self.given, self.after = (checked(setting or {}, sizes) for setting in (forced, given, after))
         self._nodes = nodes if nodes is not None else upward(world, self.forced, self.given)
+
+    @cached_property
+    def truth(self) -> ContinuousTruth:  # type: ignore[override]
+        """What is known, worked out when it is first asked for."""
+        nodes = on_device(self._nodes, "cpu")
         # The probability of selection is that of the law before conditioning.
-        selected = self._nodes if not self.given else upward(world, self.forced, {})
-        self.truth: ContinuousTruth = truth_of(
-            world,
-            law,
-            mixings,
-            shows,
-            [[node.acceptance for node in row] for row in selected],
-            self.latents,
-            None if self.after else self.marginals(),
-            {**self.forced, **self.after},
-        )
+        selected = upward(self.world, self.forced, {}) if self.given else nodes
+        moments = estimated_moments(self.latents) if self.after else exact_moments(self.world, nodes, self.forced, self.given)
+        mixings = {view: {level: f.to("cpu") for level, f in maps.items()} for view, maps in self.mixings.items()}
+        return truth_of(self.world, self.law, mixings, self.shows, selected, moments, {**self.forced, **self.after})
 
     def marginals(self) -> list[list[Message]]:
         """The law of each concept, level by level: a tabulated density, or a point; InvalidInput after `select_then_do`."""
         if self.after:
             raise InvalidInput("marginals are known up to selection, not after select_then_do: estimate them from a sample")
-        return marginals(self.world, on_device(self._nodes, "cpu"), self.forced)
+        return descend(self.world, on_device(self._nodes, "cpu"), self.forced).laws
 
     def latents(self, n: int, seed: int) -> list[Tensor]:
         """Concepts of n rows from a seed, per level, shape (n, n_l), float64."""

@@ -10,7 +10,7 @@ import torch
 
 from generators.selection.continuous.couplings import Coupling
 from generators.selection.continuous.laws import Density, Message, Point
-from generators.selection.continuous.links import LEAST, Impossible, Link, Rotation, join
+from generators.selection.continuous.links import LEAST, Impossible, Link, Rotation, join, weighed
 from generators.selection.continuous.selection import FREE, Selection
 from generators.selection.forest import Forest
 from testbed.contracts import InvalidInput, Setting
@@ -31,6 +31,8 @@ class World:
         Per level of composites, one each, in units of v.
     cells : int
         Resolution of tables.
+    root_selections : tuple of Selection
+        phi_S, one factor per concept of level 0, in units of v; empty for phi_S = 1.
     """
 
     forest: Forest
@@ -38,6 +40,7 @@ class World:
     base: Density
     selections: tuple[tuple[Selection, ...], ...]
     cells: int
+    root_selections: tuple[Selection, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,15 @@ class Node:
         Empty for a leaf.
     acceptance : float
         Mean of its potential, given that everything below is selected.
+    root_acceptance : float
+        Of a concept of level 0, mean of its factor of phi_S, given that everything else is selected.
     """
 
     own: Message
     up: Message
     links: tuple[Link, ...] = ()
     acceptance: float = 1.0
+    root_acceptance: float = 1.0
 
 
 Nodes: TypeAlias = tuple[tuple[Node, ...], ...]
@@ -68,8 +74,17 @@ Potential: TypeAlias = Callable[[int, int, list[Message]], Selection]
 """phi of concept i of a level, whose constituents have these laws."""
 
 
+RootPotential: TypeAlias = Callable[[int, Message], Selection]
+"""phi_S of concept i of level 0, which has this law given all else that is selected."""
+
+
 def establish(
-    forest: Forest, couplings: tuple[tuple[Coupling, ...], ...], base: Density, relative: tuple[Selection, ...], cells: int
+    forest: Forest,
+    couplings: tuple[tuple[Coupling, ...], ...],
+    base: Density,
+    relative: tuple[Selection, ...],
+    cells: int,
+    root: Selection = FREE,
 ) -> tuple[World, Nodes]:
     """Fix potentials in units of v, given in standard deviations from the mean that v has when all below it is selected and it is not.
 
@@ -81,6 +96,8 @@ def establish(
     relative : tuple of Selection
         One per level of composites; `center`, `width` and `agreement` in standard deviations of v.
     cells : int
+    root : Selection
+        phi_S of every concept of level 0, in standard deviations from the mean that it has when all else is selected.
 
     Returns
     -------
@@ -104,12 +121,21 @@ def establish(
         selections[level].append(relative[level].rescaled(*memo[key]))
         return selections[level][i]
 
+    roots: list[Selection] = []
+
+    def root_potential(i: int, law: Message) -> Selection:
+        assert isinstance(law, Density)
+        roots.append(root.rescaled(*law.mean_and_deviation()))
+        return roots[i]
+
     world = World(forest, couplings, base, (), cells)
-    nodes = upward(world, {}, {}, potential)
-    return replace(world, selections=tuple(map(tuple, selections))), nodes
+    nodes = upward(world, {}, {}, potential, None if root.void else root_potential)
+    return replace(world, selections=tuple(map(tuple, selections)), root_selections=tuple(roots)), nodes
 
 
-def upward(world: World, forced: Setting, given: Setting, potential: Potential | None = None) -> Nodes:
+def upward(
+    world: World, forced: Setting, given: Setting, potential: Potential | None = None, root_potential: RootPotential | None = None
+) -> Nodes:
     """Messages of every concept, level by level.
 
     Parameters
@@ -119,19 +145,30 @@ def upward(world: World, forced: Setting, given: Setting, potential: Potential |
         Set in the base law, before selection: a composite is cut off from its tuple.
     given : mapping of (level, concept) to float
         Conditioned on.
-    potential : callable or None
+    potential, root_potential : callable or None
         The world's own selections, if None.
 
     Raises
     ------
     InvalidInput
-        If less than 1e-12 passes a selection, or a given value is impossible.
+        If constituents are shared, less than 1e-12 passes a selection, or a given value is impossible.
     """
+    if world.forest.shared:
+        raise InvalidInput(
+            "constituents of real concepts cannot be shared, since messages are exact in forests only: give every concept one composite, "
+            "or take the discrete or the sparse family"
+        )
     last = len(world.forest.sizes) - 1
     memo: dict[Hashable, Node] = {}
-    nodes: list[tuple[Node, ...]] = [
-        tuple(_fixed(Node(world.base, world.base), (last, j), forced, given) for j in range(world.forest.sizes[last]))
-    ]
+
+    def settled(node: Node, level: int, i: int) -> Node:
+        if (level, i) in forced:
+            node = replace(node, up=Point(float(forced[level, i])))
+        if level == 0 and (root_potential or world.root_selections):
+            node = _of_root(node, root_potential(i, node.up) if root_potential else world.root_selections[i], i, world.cells)
+        return _given(node, (level, i), given)
+
+    nodes: list[tuple[Node, ...]] = [tuple(settled(Node(world.base, world.base), last, j) for j in range(world.forest.sizes[last]))]
     for level in reversed(range(last)):
         row = []
         for i, lower in enumerate(world.forest.constituents[level].tolist()):
@@ -152,7 +189,7 @@ def upward(world: World, forced: Setting, given: Setting, potential: Potential |
             node = memo[key]
             if place in forced:
                 node = replace(node, acceptance=node.acceptance * _weight(phi, forced[place], place))
-            row.append(_fixed(node, place, forced, given))
+            row.append(settled(node, level, i))
         nodes.insert(0, tuple(row))
     return tuple(nodes)
 
@@ -183,10 +220,20 @@ def _weight(phi: Selection, value: float, place: tuple[int, int]) -> float:
     return weight
 
 
-def _fixed(node: Node, place: tuple[int, int], forced: Setting, given: Setting) -> Node:
-    """The node as it is seen from above once forced and given values are known."""
-    if place in forced:
-        node = replace(node, up=Point(float(forced[place])))
+def _of_root(node: Node, phi: Selection, i: int, cells: int) -> Node:
+    """A node of level 0 under its factor of phi_S, which does not touch the law of its tuple given its value."""
+    try:
+        up, weight = weighed(node.up, phi, cells)
+    except Impossible:
+        raise InvalidInput(
+            f"phi_S of concept {i} of level 0 is impossible, or passes less than {LEAST:g} of what is left: move root_center towards it, "
+            "widen root_width, or force another value"
+        ) from None
+    return replace(node, up=up, root_acceptance=weight)
+
+
+def _given(node: Node, place: tuple[int, int], given: Setting) -> Node:
+    """The node as it is seen from above once given values are known."""
     if place not in given:
         return node
     value, seen = float(given[place]), node.up
@@ -211,7 +258,7 @@ def on_device(nodes: Nodes, device: str) -> Nodes:
     def move(node: Node) -> Node:
         if id(node.links) not in links:
             links[id(node.links)] = tuple(link.to(device) for link in node.links)
-        return Node(moved(node.own), moved(node.up), links[id(node.links)], node.acceptance)
+        return replace(node, own=moved(node.own), up=moved(node.up), links=links[id(node.links)])
 
     return tuple(tuple(move(node) for node in level) for level in nodes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
@@ -57,10 +58,23 @@ class Density:
         """The density at x, of any shape; x beyond the ends, where rounding puts it, counts as the end."""
         x = x.clamp(self.low, self.high)
         cell = (torch.searchsorted(self.nodes, x.contiguous(), right=True) - 1).clamp(0, len(self.nodes) - 2)
+        if self._lines is not None:
+            start, rise = self._lines
+            return torch.addcmul(start[cell], rise[cell], x).exp_()
         left, right = self.nodes[cell], self.nodes[cell + 1]
         share = (x - left) / (right - left)
         a, b = self.values[cell], self.values[cell + 1]
         return torch.where((a > 0) & (b > 0), a * (b / a.clamp_min(TINY)) ** share, a.lerp(b, share))
+
+    @cached_property
+    def _lines(self) -> tuple[Tensor, Tensor] | None:
+        """Intercept and slope of the logarithm in each cell; None where the density vanishes at a node or nodes coincide."""
+        width = self.nodes.diff()
+        if not ((self.values > 0).all() and (width > 0).all()):
+            return None
+        logs = self.values.log()
+        rise = logs.diff() / width
+        return logs[:-1] - rise * self.nodes[:-1], rise
 
     def masses(self) -> Tensor:
         """Mass of each cell, shape (n - 1,)."""

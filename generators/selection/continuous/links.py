@@ -38,10 +38,11 @@ class Impossible(Exception):
 
 @dataclass(frozen=True)
 class Rotation:
-    """A link's geometry: the angle in (0, pi / 2), and tau."""
+    """A link's geometry: the angle in (0, pi / 2), tau, and the largest |e| that a hard potential on tuples lets pass."""
 
     angle: float
     tau: float
+    reach: float = math.inf
 
     @property
     def alpha(self) -> float:
@@ -51,10 +52,16 @@ class Rotation:
     def beta(self) -> float:
         return math.sin(self.angle)
 
+    @property
+    def limit(self) -> float:
+        """The largest size of Q."""
+        return math.asinh(self.tau * self.reach) / self.tau if self.tau else self.reach
+
     def ends(self, R: Tensor, x: Density, y: Density) -> tuple[Tensor, Tensor]:
         """Smallest and largest Q on the line of each R for which X and Y lie in their supports."""
         low = torch.maximum((self.alpha * R - x.high) / self.beta, (y.low - self.beta * R) / self.alpha)
         high = torch.minimum((self.alpha * R - x.low) / self.beta, (y.high - self.beta * R) / self.alpha)
+        low, high = low.clamp(-self.limit, self.limit), high.clamp(-self.limit, self.limit)
         return low, torch.maximum(low, high)
 
 
@@ -183,6 +190,7 @@ def join(r: Message, t: Message, rotation: Rotation, inner: Selection, outer: Se
     Impossible
         If less than 1e-12 passes.
     """
+    rotation = replace(rotation, reach=inner.reach())
     x, y = warped(r, rotation.tau), warped(t, rotation.tau)
     link = Link(rotation, x, y, None)
     if isinstance(x, Point) and isinstance(y, Point):
@@ -194,12 +202,16 @@ def join(r: Message, t: Message, rotation: Rotation, inner: Selection, outer: Se
     if not low < high:
         raise Impossible
     base = _base(x, y, rotation, inner)
+    table = None
     center = min(max(0.0 if outer.void else outer.center, low), high)
     scale = 1.0 if outer.void else min(1.0, outer.width / outer.strength)
     for count in (cells // 2, cells // 2, cells):  # where the mass lies is found first, then tabulated
         nodes = spread_nodes(low, high, center, scale, count)
         R = warp(nodes, rotation.tau)
-        found = Density(nodes, base(R) * slope(nodes, rotation.tau) * outer.of_value(nodes.clamp(*outer.support())))
+        if isinstance(x, Density) and isinstance(y, Density):
+            table = rows_of(R, rotation, x, y, inner)
+        density = base(R) if table is None else table.weight
+        found = Density(nodes, density * slope(nodes, rotation.tau) * outer.of_value(nodes.clamp(*outer.support())))
         mass = found.mass()
         if not mass >= LEAST:
             raise Impossible
@@ -208,10 +220,35 @@ def join(r: Message, t: Message, rotation: Rotation, inner: Selection, outer: Se
         high = float(nodes[len(nodes) - (below > 1 - NEGLIGIBLE).sum()])
         first, center, third = found.normalised().quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
         scale = 2 * (third - first)
-    if isinstance(x, Density) and isinstance(y, Density):
-        link = replace(link, table=rows_of(R, rotation, x, y, inner))
+    link = replace(link, table=table)
     # Rotations preserve mass: without selection the integral differs from 1 by the tables' error alone.
     return found.normalised(), 1.0 if outer.void and inner.keeps_complement else mass, link
+
+
+def weighed(law: Message, phi: Selection, cells: int) -> tuple[Message, float]:
+    """The law under one more potential on its value, and the mean of that potential.
+
+    Raises
+    ------
+    Impossible
+        If less than 1e-12 passes.
+    """
+    if phi.void:
+        return law, 1.0
+    if isinstance(law, Point):
+        weight = float(phi.of_value(torch.tensor(law.value, dtype=torch.float64)))
+    else:
+        low, high = max(law.low, phi.support()[0]), min(law.high, phi.support()[1])
+        if not low < high:
+            raise Impossible
+        center = min(max(phi.center, low), high)
+        fine = spread_nodes(low, high, center, phi.width / phi.strength, cells)
+        nodes = torch.cat([law.nodes[(law.nodes > low) & (law.nodes < high)], fine]).sort().values
+        law = Density(nodes, law.at(nodes) * phi.of_value(nodes))
+        weight = law.mass()
+    if not weight >= LEAST:
+        raise Impossible
+    return (law if isinstance(law, Point) else law.normalised()), weight
 
 
 def _both_fixed(x: Point, y: Point, rotation: Rotation, inner: Selection, outer: Selection) -> tuple[Point, float]:
@@ -227,15 +264,17 @@ def _both_fixed(x: Point, y: Point, rotation: Rotation, inner: Selection, outer:
 
 
 def _end(x: Message, y: Message, rotation: Rotation, side: str) -> float:
+    """Smallest or largest R: with |Q| at most q, X = alpha R - beta Q and Y = beta R + alpha Q bound it, too."""
     a, b = (m.value if isinstance(m, Point) else m.low if side == "low" else m.high for m in (x, y))
-    return rotation.alpha * a + rotation.beta * b
+    alpha, beta, free = rotation.alpha, rotation.beta, rotation.alpha * a + rotation.beta * b
+    if side == "low":
+        return max(free, (a - beta * rotation.limit) / alpha, (b - alpha * rotation.limit) / beta)
+    return min(free, (a + beta * rotation.limit) / alpha, (b + alpha * rotation.limit) / beta)
 
 
 def _base(x: Message, y: Message, rotation: Rotation, phi: Selection) -> Callable[[Tensor], Tensor]:
-    """The density of R before selection of r'."""
+    """The density of R before selection of r', one of X and Y being fixed."""
     alpha, beta = rotation.alpha, rotation.beta
-    if isinstance(x, Density) and isinstance(y, Density):
-        return lambda R: rows_of(R, rotation, x, y, phi).weight
 
     def shifted(R: Tensor) -> Tensor:
         if isinstance(x, Point):

@@ -42,6 +42,7 @@ def to_plain(
         "law": list(law),
         "cells": world.cells,
         "selections": [[asdict(phi) for phi in level] for level in world.selections],
+        "root_selections": [asdict(phi) for phi in world.root_selections],
         "mixings": maps,
         "noise": {view: shown.noise for view, shown in shows.items()},
         "settings": {name: [[*place, value] for place, value in setting.items()] for name, setting in settings.items()},
@@ -74,12 +75,16 @@ def from_plain(
         selections = tuple(tuple(Selection(**phi) for phi in level) for level in plain["selections"])
         if [len(level) for level in selections] != list(sizes[:-1]) or [len(level) for level in couplings] != list(sizes[:-1]):
             raise ValueError("another number of composites")
+        roots = tuple(Selection(**phi) for phi in plain["root_selections"])
+        if len(roots) not in (0, sizes[0]):
+            raise ValueError("another number of concepts in level 0")
         mixings = {
             view: {int(level): _mixing(arrays, view, level, f) for level, f in maps.items()} for view, maps in plain["mixings"].items()
         }
         shows = {view: Shows(tuple(maps), noise=plain["noise"][view]) for view, maps in mixings.items()}
         settings = {name: {(level, i): value for level, i, value in plain["settings"][name]} for name in ("forced", "given", "after")}
-        return World(forest, couplings, base_density(law, parameter, cells), selections, cells), (law, parameter), mixings, shows, settings
+        world = World(forest, couplings, base_density(law, parameter, cells), selections, cells, roots)
+        return world, (law, parameter), mixings, shows, settings
     except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise InvalidInput(f"this is not the state of a continuous hierarchy ({error!r}): save the instance again") from None
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from testbed.contracts import InvalidInput
 
 Kind = Literal["none", "interval", "bump", "logistic"]
+TupleKind = Literal["bump", "interval"]
 
 KINDS = ("none", "interval", "bump", "logistic")
+TUPLE_KINDS = ("bump", "interval")
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Selection:
 
     With center c, width w and strength :math:`\sigma`, h(v) is 1 for ``"none"``; :math:`1[|v - c| \le w / \sigma]` for ``"interval"``;
     :math:`\exp(-\sigma^2 (v - c)^2 / 2 w^2)` for ``"bump"``; :math:`(1 + e^{-(v - c) / w})^{-\sigma}` for ``"logistic"``. The complement's
-    factor :math:`h_e(e) = \exp(-\sigma^2 e^2 / 2 a^2)` favours tuples whose constituents agree. Strength 0 selects nothing.
+    factor is the potential on tuples proper: soft, :math:`h_e(e) = \exp(-\sigma^2 e^2 / 2 a^2)`, or hard,
+    :math:`1[|e| \le a / \sigma]`; both favour tuples whose constituents agree. Strength 0 selects nothing.
 
     Attributes
     ----------
@@ -31,6 +34,8 @@ class Selection:
     strength : float in [0, 1]
     agreement : float or None
         a; None leaves the complement alone.
+    agreement_kind : {"bump", "interval"}
+        Whether the factor on the complement is soft or hard.
     """
 
     kind: Kind
@@ -38,6 +43,7 @@ class Selection:
     width: float
     strength: float
     agreement: float | None = None
+    agreement_kind: TupleKind = "bump"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -48,6 +54,8 @@ class Selection:
             raise InvalidInput(f"strength must lie between 0 (no selection) and 1, not be {self.strength}")
         if self.agreement is not None and not 0 < self.agreement < math.inf:
             raise InvalidInput(f"agreement must be None or a finite number above 0, not {self.agreement}")
+        if self.agreement_kind not in TUPLE_KINDS:
+            raise InvalidInput(f"agreement_kind must be one of {', '.join(map(repr, TUPLE_KINDS))}, not {self.agreement_kind!r}")
 
     @property
     def void(self) -> bool:
@@ -70,6 +78,21 @@ class Selection:
             return -math.inf, math.inf
         return self.center - self.width / self.strength, self.center + self.width / self.strength
 
+    def reach(self) -> float:
+        """Largest size of a part of the complement for which h_e is above 0."""
+        if self.keeps_complement or self.agreement_kind != "interval":
+            return math.inf
+        assert self.agreement is not None
+        return self.agreement / self.strength
+
+    def log_of_value(self, v: Tensor) -> Tensor:
+        """log h(v) on the support, where it is 0 for an interval; of any shape."""
+        if self.void or self.kind == "interval":
+            return torch.zeros_like(v)
+        if self.kind == "bump":
+            return -((self.strength * (v - self.center) / self.width) ** 2) / 2
+        return self.strength * torch.nn.functional.logsigmoid((v - self.center) / self.width)
+
     def of_value(self, v: Tensor) -> Tensor:
         """h(v), of any shape."""
         if self.void:
@@ -77,17 +100,20 @@ class Selection:
         if self.kind == "interval":
             low, high = self.support()
             return ((v >= low) & (v <= high)).to(v.dtype)
-        if self.kind == "bump":
-            return (-((self.strength * (v - self.center) / self.width) ** 2) / 2).exp()
-        return (self.strength * torch.nn.functional.logsigmoid((v - self.center) / self.width)).exp()
+        return self.log_of_value(v).exp()
 
     def of_complement(self, e: Tensor) -> Tensor:
         """h_e(e), of any shape."""
         if self.keeps_complement:
             return torch.ones_like(e)
         assert self.agreement is not None
+        if self.agreement_kind == "interval":
+            return (e.abs() <= self.reach() * (1 + SLACK)).to(e.dtype)
         return (-((self.strength * e / self.agreement) ** 2) / 2).exp()
 
+
+SLACK = 1e-9
+"""Relative slack of a hard limit on the complement: the ends of lines are computed, and lie on the limit up to rounding."""
 
 FREE = Selection("none", 0.0, 1.0, 0.0)
 """phi = 1."""

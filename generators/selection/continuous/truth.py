@@ -11,9 +11,10 @@ from torch import Tensor
 
 from generators.mixing_maps import Linear, Mixing
 from generators.selection.continuous.couplings import Coupling
-from generators.selection.continuous.graph import World
-from generators.selection.continuous.laws import Message
-from generators.selection.continuous.marginals import moments
+from generators.selection.continuous.covariances import ERROR, second_moments
+from generators.selection.continuous.entropies import entropy, leaf_entropy
+from generators.selection.continuous.graph import Nodes, World
+from generators.selection.continuous.marginals import descend, moments
 from testbed.contracts import BLOCK, Level, Observed, Setting, Shows, Truth, seed_of
 from testbed.numerics.matching import dense
 
@@ -27,8 +28,12 @@ class ContinuousTruth(Truth):
 
     `facts` hold ``acceptance``, the probability that the base law passes the selection, and ``acceptance/l`` (n_l,), that of each
     concept's own potential given that all below is selected; ``mean/l`` and ``deviation/l`` (n_l,) of each concept after selection, by
-    messages (after `select_then_do`, estimated); ``covariance`` (c, c) of all concepts, level by level, estimated from
-    ``moments_rows`` rows; ``law`` and ``law_parameter``; ``selection/l`` and ``coupling/l``, one mapping per composite; and per view V
+    messages (after `select_then_do`, estimated); ``covariance`` (c, c) of all concepts, level by level, by quadrature (after
+    `select_then_do`, estimated), with an error of at most ``covariance_error`` times the two standard deviations (estimated: its standard
+    error), as that of ``moments_rows`` rows; ``entropies/l`` (n_l,) of each concept, ``entropy`` of all leaves together (differential, in
+    nats; minus infinity for a value that is fixed, leaves that are forced left out) and ``total_correlation`` of the leaves, the latter two
+    unless the instance is conditioned; ``law`` and ``law_parameter``; ``selection/l`` and ``coupling/l``, one mapping per composite;
+    ``root_selection``, phi_S, one mapping per concept of level 0 (none: phi_S = 1) and its ``root_acceptance`` (n_0,); and per view V
     ``noise/V``, ``bias/V``, ``support/V/l`` (d, n_l), the support of the Jacobian, and ``condition/V/l``, the bound on its condition
     number (NaN where none is known). The dictionary of a nonlinear view is the Jacobian at the concepts' means.
 
@@ -137,7 +142,53 @@ def _gauss_newton(f: Callable[[Tensor], Tensor], x: Tensor, start: Tensor, m: Te
 
 
 ROWS = 65_536
-"""Rows from which covariances after selection are estimated: standard errors of about 0.004 times the two standard deviations."""
+"""Rows from which moments after `select_then_do` are estimated: standard errors of about 0.004 times the two standard deviations."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second moments after selection.
+
+    Attributes
+    ----------
+    means, deviations : list of Tensor, shape (n_l,)
+    covariance : Tensor, shape (c, c)
+    error : float
+        Bound on (quadrature), or standard error of (estimates) a covariance, in units of the two standard deviations.
+    entropies : list of Tensor, shape (n_l,), or None
+        Differential, of each concept, in nats.
+    leaf_entropy : float or None
+        Of all leaves together; None where they have no joint density.
+    """
+
+    means: list[Tensor]
+    deviations: list[Tensor]
+    covariance: Tensor
+    error: float
+    entropies: list[Tensor] | None = None
+    leaf_entropy: float | None = None
+
+
+def exact_moments(world: World, nodes: Nodes, forced: Setting, given: Setting) -> Moments:
+    """By messages and quadrature, up to the tables' error."""
+    found = descend(world, nodes, forced)
+    second = second_moments(world, nodes, found, forced)
+    first = [torch.tensor([moments(law) for law in row], dtype=torch.float64) for row in found.laws]
+    return Moments(
+        [m[:, 0].contiguous() for m in first],
+        [m[:, 1].contiguous() for m in first],
+        second.covariance,
+        ERROR * max(1.0, (256 / world.cells) ** 2),
+        [torch.tensor([entropy(law) for law in row], dtype=torch.float64) for row in found.laws],
+        None if given else leaf_entropy(world, nodes, found.laws, second.complements),
+    )
+
+
+def estimated_moments(latents: Callable[[int, int], list[Tensor]]) -> Moments:
+    """From rows that no sample contains: after `select_then_do`, messages no longer tell them."""
+    values = latents(ROWS, seed_of("moments"))
+    means, deviations = [v.mean(dim=0).cpu() for v in values], [v.std(dim=0).cpu() for v in values]
+    return Moments(means, deviations, torch.cat(values, dim=1).T.cov().cpu(), ROWS**-0.5)
 
 
 def truth_of(
@@ -145,9 +196,8 @@ def truth_of(
     law: tuple[str, float],
     mixings: Mapping[str, Mapping[int, Mixing]],
     shows: Mapping[str, Shows],
-    acceptance: list[list[float]],
-    latents: Callable[[int, int], list[Tensor]],
-    laws: list[list[Message]] | None,
+    nodes: Nodes,
+    known: Moments,
     fixed: Setting,
 ) -> ContinuousTruth:
     """Assemble what is known of an instance.
@@ -158,27 +208,31 @@ def truth_of(
     law : tuple of str and float
     mixings, shows : mapping of str to ...
         By view.
-    acceptance : list of list of float
-        Of each concept's potential, level by level.
-    latents : callable
-        Concepts of n rows from a seed.
-    laws : list of list of Density or Point, or None
-        Of each concept after selection; None if an intervention changed concepts since.
+    nodes : tuple of tuple of Node
+        Of the law before conditioning: what they say of acceptance.
+    known : Moments
     fixed : mapping of (level, concept) to float
     """
-    values = latents(ROWS, seed_of("moments"))
-    means, deviations = [v.mean(dim=0) for v in values], [v.std(dim=0) for v in values]
-    if laws:
-        exact = [torch.tensor([moments(law) for law in row], dtype=torch.float64) for row in laws]
-        means, deviations = [m[:, 0].contiguous() for m in exact], [m[:, 1].contiguous() for m in exact]
+    acceptance = [[node.acceptance for node in row] for row in nodes]
+    at_root = [node.root_acceptance for node in nodes[0]]
+    means, deviations = known.means, known.deviations
     facts: dict[str, object] = {
         "law": law[0],
         "law_parameter": law[1],
-        "acceptance": math.prod(a for row in acceptance for a in row),
-        "covariance": torch.cat(values, dim=1).T.cov(),
-        "moments_rows": ROWS,
+        "acceptance": math.prod(a for row in acceptance for a in row) * math.prod(at_root),
+        "covariance": known.covariance,
+        "covariance_error": known.error,
+        "moments_rows": round(known.error**-2),
+        "root_acceptance": torch.tensor(at_root, dtype=torch.float64),
+        "root_selection": [asdict(phi) for phi in world.root_selections],
     }
-    for level in range(len(values)):
+    if known.leaf_entropy is not None and known.entropies is not None:
+        leaves = known.entropies[-1]
+        facts["entropy"] = known.leaf_entropy
+        facts["total_correlation"] = float(leaves[leaves.isfinite()].sum()) - known.leaf_entropy
+    for level in range(len(means)):
+        if known.entropies is not None:
+            facts[f"entropies/{level}"] = known.entropies[level]
         facts[f"mean/{level}"] = means[level]
         facts[f"deviation/{level}"] = deviations[level]
         if level < len(world.couplings):

@@ -1,6 +1,7 @@
 """The sampler against plain rejection from the base law, closed forms, importance weights; and the three interventions."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -34,8 +35,14 @@ CASES = {
 }
 
 
+@cache
+def _drawn(params):
+    return ContinuousHierarchy(**{"dimension": 6, **dict(params)}).draw(3)
+
+
 def drawn(**params):
-    return ContinuousHierarchy(**{"dimension": 6, **params}).draw(3)
+    """Instances do not change: those with the same parameters are drawn once."""
+    return _drawn(tuple(sorted(params.items())))
 
 
 def base_sample(instance, n, seed, forced=None):
