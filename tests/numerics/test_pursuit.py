@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from testbed.contracts import InvalidInput
+from testbed.numerics import pursuit
 from testbed.numerics.pursuit import orthogonal_matching_pursuit
 
 
@@ -97,3 +98,27 @@ def test_what_does_not_fit_is_refused():
         orthogonal_matching_pursuit(torch.zeros(2, 3), torch.eye(4), max_active=1, threshold=0.0)
     with pytest.raises(InvalidInput, match="max_active"):
         orthogonal_matching_pursuit(torch.zeros(2, 4), torch.eye(4), max_active=0, threshold=0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threshold", [0.0, 0.3])
+def test_the_compiled_loop_and_torch_agree(dtype, threshold, monkeypatch):
+    codes, atoms = problem(2500, 120, 40, 6)
+    g = torch.Generator().manual_seed(5)
+    x = (codes @ atoms + 0.1 * torch.randn(2500, 40, generator=g)).to(dtype)
+    atoms = (atoms * (torch.rand(120, 1, generator=g) + 0.5)).to(dtype)
+    fast = orthogonal_matching_pursuit(x, atoms, max_active=20, threshold=threshold)  # far enough for coefficients to be dropped
+    monkeypatch.setattr(pursuit, "compiled", lambda *_: False)
+    plain = orthogonal_matching_pursuit(x, atoms, max_active=20, threshold=threshold)
+    alike = ((fast.dense() - plain.dense()).abs() < 1e-3).all(dim=1)
+    assert alike.double().mean() > 0.995  # two atoms that correlate alike to the last digit may change places
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees():
+    codes, atoms = problem(500, 60, 20, 4)
+    x = codes @ atoms
+    fast = orthogonal_matching_pursuit(x, atoms, max_active=6, threshold=0.05).dense()
+    found = orthogonal_matching_pursuit(x.cuda(), atoms.cuda(), max_active=6, threshold=0.05).dense().cpu()
+    assert ((found - fast).abs() < 1e-3).all(dim=1).double().mean() > 0.99
