@@ -158,6 +158,8 @@ def draw_copula(
     child_slope: Singles,
     phi: Floats,
     hazard: Singles,
+    rare_begin: Ints,
+    rare: Ints,
     last: Ints,
     begin: Ints,
     concept: Ints,
@@ -173,8 +175,11 @@ def draw_copula(
     fired = np.empty(s + 1, np.int64)
     size = 0
     for row in range(n):
-        if size + width + len(often) >= len(concept):
+        if size + width + len(often) + rare_begin[row + 1] - rare_begin[row] >= len(concept):
             return False
+        for t in range(rare_begin[row], rare_begin[row + 1]):
+            concept[size], above[size] = rare[t], -1
+            size += 1
         at = size
         for t in range(len(often)):
             concept[size], above[size] = often[t], -1

@@ -24,6 +24,7 @@ from scipy.special import ndtr, pdtr
 
 from generators.peers.gated_kernels import EDGE, STEPS, TILE, Floats, Ints, Singles, draw_copula, draw_independent
 from generators.peers.gated_law import GatedLaw, arguments, stays
+from generators.peers.gated_rare import RareTables, dear, draw_rare, rare_tables
 from testbed.contracts import seed_of
 
 OFTEN = 0.1
@@ -32,6 +33,8 @@ LANES = 32
 """Factors are padded to a multiple of this, so that a product of theirs has no remainder to do number by number."""
 ROWS = 512
 """Rows whose arguments are held at once under the copula."""
+WORTHWHILE = 256
+"""Rare free concepts are proposed by their bounds if there are at least so many."""
 FAR = 100.0
 """Stands for an infinite argument."""
 LINES = np.linspace(-EDGE, EDGE, int(2 * EDGE * STEPS) + 1)
@@ -55,7 +58,8 @@ class GatedSampler:
         self.often, seldom = tops[often], tops[~often]
         self.exclusive = law.exclusive.numpy()
         self.q = q
-        self._per_row = 16  # entries to make room for
+        self._per_row = self._rare_per_row = 16  # entries to make room for
+        self._last = np.empty(law.concepts, np.int64)  # the row in which each concept was last picked
         if not law.loadings.shape[1]:
             self._prepare_independent(seldom)
         else:
@@ -74,6 +78,16 @@ class GatedSampler:
 
     def _prepare_copula(self, seldom: Ints) -> None:
         slope, offset = (a.numpy() for a in arguments(self.law))
+        rank = slope.shape[1]
+        self.keep = self.law.keep.numpy()
+        # The last row meets a factor that is always 1: it is the offset.
+        everything = np.vstack([slope.T, np.where(np.isfinite(offset), offset, np.sign(offset) * FAR)]).astype(np.float32)
+        free = seldom[seldom >= (self.law.starts[-1] if self.law.roots else 0)]
+        rare = free[~dear(slope[free], everything[-1, free])]
+        self.rare: RareTables | None = None
+        if len(rare) >= WORTHWHILE:
+            self.rare = rare_tables(rare, self._padded(everything, rare), self.keep[rare], rank)
+            seldom = np.setdiff1d(seldom, rare, assume_unique=True)
         order = seldom[np.argsort(-self.q[seldom], kind="stable")]
         tiles = -(-len(order) // TILE)
         places = np.full(tiles * TILE, -1)
@@ -83,16 +97,18 @@ class GatedSampler:
         real = self.layout >= 0
         columns = np.concatenate([self.layout[real], self.often])
         place = np.concatenate([np.flatnonzero(real), len(self.layout) + np.arange(len(self.often))])
-        # The last row meets a factor that is always 1: it is the offset.
-        everything = np.vstack([slope.T, np.where(np.isfinite(offset), offset, np.sign(offset) * FAR)]).astype(np.float32)
         self.slope = np.zeros((len(everything), len(self.layout) + len(self.often)), np.float32)
         self.slope[-1] = -FAR
         self.slope[:, place] = everything[:, columns]
         last = self.law.starts[-1] if self.law.roots else 0
-        padded = np.zeros((last - self.law.roots, -(-len(everything) // LANES) * LANES), np.float32)
-        padded[:, : len(everything)] = everything[:, self.law.roots : last].T
+        padded = self._padded(everything, np.arange(self.law.roots, last))
         self.child_slope = padded.reshape(self.law.parents, self.law.branching, padded.shape[1])
-        self.keep = self.law.keep.numpy()
+
+    def _padded(self, everything: Singles, concepts: Ints) -> Singles:
+        """Slopes and offsets of some concepts, a row each."""
+        out = np.zeros((len(concepts), -(-len(everything) // LANES) * LANES), np.float32)
+        out[:, : len(everything)] = everything[:, concepts].T
+        return out
 
     def draw(self, n: int, seed: int) -> tuple[Ints, Ints, Ints]:
         """Active concepts of n rows.
@@ -110,23 +126,34 @@ class GatedSampler:
         factors = torch.zeros(n, -(-(rank + 1) // LANES) * LANES)
         factors[:, :rank] = torch.randn(n, rank, generator=torch.Generator().manual_seed(seed))
         factors[:, rank] = 1.0
-        pieces = []
-        for start in range(0, n, ROWS):
-            f = factors[start : start + ROWS].numpy()
-            pieces.append(
-                self._until_it_fits(len(f), self._copula_arguments(f[:, : rank + 1] @ self.slope, f, seed_of("rows", seed, start)))
-            )
+        pieces = [self._piece(factors[start : start + ROWS].numpy(), rank, seed_of("rows", seed, start)) for start in range(0, n, ROWS)]
         sizes = np.cumsum([0] + [len(concept) for _, concept, _ in pieces])
         begin = np.concatenate([[0], *(b[1:] + size for (b, _, _), size in zip(pieces, sizes, strict=False))])
         above = np.concatenate([np.where(up < 0, up, up + size) for (_, _, up), size in zip(pieces, sizes, strict=False)])
         return begin, np.concatenate([concept for _, concept, _ in pieces]), above
 
+    def _piece(self, f: Singles, rank: int, seed: int) -> tuple[Ints, Ints, Ints]:
+        rare = self._rare_concepts(f, rank, seed_of("rare", seed))
+        return self._until_it_fits(len(f), self._copula_arguments(f[:, : rank + 1] @ self.slope, f, seed, rare))
+
+    def _rare_concepts(self, f: Singles, rank: int, seed: int) -> tuple[Ints, Ints]:
+        begin = np.zeros(len(f) + 1, np.int64)
+        if self.rare is None:
+            return begin, np.empty(0, np.int64)
+        radius = np.linalg.norm(f[:, :rank].astype(np.float64), axis=1)
+        while True:
+            concept = np.empty(self._rare_per_row * len(f), np.int64)
+            self._last[:] = -1
+            if draw_rare(f, radius, seed, self.rare, self.keep, PHI, self._last, begin, concept):
+                return begin, concept[: begin[-1]]
+            self._rare_per_row *= 2
+
     def _independent_arguments(self, n: int, seed: int) -> tuple[Any, ...]:
         tables = (self.counts, self.accept, self.alias, self.seldom, self.often, self.q, self.law.roots, self.exclusive, self.win)
         return draw_independent, n, seed, *tables
 
-    def _copula_arguments(self, a: Singles, f: Singles, seed: int) -> tuple[Any, ...]:
-        tables = (self.layout, self.often, self.keep, self.law.roots, self.exclusive, self.child_slope, PHI, HAZARD)
+    def _copula_arguments(self, a: Singles, f: Singles, seed: int, rare: tuple[Ints, Ints]) -> tuple[Any, ...]:
+        tables = (self.layout, self.often, self.keep, self.law.roots, self.exclusive, self.child_slope, PHI, HAZARD, *rare)
         return draw_copula, a, f, seed, *tables
 
     def _until_it_fits(self, n: int, call: tuple[Any, ...]) -> tuple[Ints, Ints, Ints]:
@@ -134,9 +161,9 @@ class GatedSampler:
         kernel, *arguments_ = call
         while True:
             room = self._per_row * n + self.law.concepts + 64
-            last = np.full(self.law.concepts, -1)  # the row in which each concept was last picked
+            self._last[:] = -1
             begin, concept, above = np.zeros(n + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-            if kernel(*arguments_, last, begin, concept, above):
+            if kernel(*arguments_, self._last, begin, concept, above):
                 return begin, concept[: begin[-1]], above[: begin[-1]]
             self._per_row *= 2
 
