@@ -17,6 +17,7 @@ def law(rate=3e-3, scale=0.2):
     fire = rate * (0.2 + 1.6 * torch.rand(CONCEPTS, generator=generator, dtype=torch.float64))
     keep = 0.5 + 0.5 * torch.rand(CONCEPTS, generator=generator, dtype=torch.float64)
     loadings = scale * torch.randn(CONCEPTS, RANK, generator=generator, dtype=torch.float64)
+    loadings = loadings * (0.8 / loadings.norm(dim=1, keepdim=True)).clamp_max(1.0)
     return GatedLaw(0, 4, 3, CONCEPTS, torch.zeros(0, dtype=torch.bool), fire, keep, loadings)
 
 
