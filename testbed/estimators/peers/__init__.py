@@ -1,0 +1,1 @@
+"""Estimators that other libraries train, and weights in other libraries' formats."""

@@ -1,0 +1,1 @@
+"""How weights of sparse autoencoders are laid out on disk, one file per library."""
