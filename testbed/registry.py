@@ -41,6 +41,10 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "fast_ica": "testbed.estimators.classical.fast_ica:FastICA",
         "nmf": "testbed.estimators.classical.nmf:NMF",
         "random_dictionary": "testbed.estimators.baselines.random_dictionary:RandomDictionary",
+        "random_data_points": "testbed.estimators.baselines.random_data_points:RandomDataPoints",
+        "identity": "testbed.estimators.baselines.identity:Identity",
+        "raw_neurons": "testbed.estimators.baselines.raw_neurons:RawNeurons",
+        "supervised_probe": "testbed.estimators.baselines.supervised_probe:SupervisedProbe",
         "oracle_dictionary": "testbed.estimators.baselines.oracle_dictionary:OracleDictionary",
     },
     "evaluators": {

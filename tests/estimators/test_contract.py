@@ -8,15 +8,28 @@ import torch
 from generators.selection.sparse import SparseConcepts
 from testbed.conformance import check_estimator
 from testbed.contracts import InvalidInput, Observed, SparseRows, View
+from testbed.estimators.baselines.identity import Identity
 from testbed.estimators.baselines.oracle_dictionary import OracleDictionary
+from testbed.estimators.baselines.random_data_points import RandomDataPoints
 from testbed.estimators.baselines.random_dictionary import RandomDictionary
+from testbed.estimators.baselines.raw_neurons import RawNeurons
+from testbed.estimators.baselines.supervised_probe import SupervisedProbe
 from testbed.estimators.classical.fast_ica import FastICA
 from testbed.estimators.classical.nmf import NMF
 from testbed.estimators.classical.pca import PCA
 from testbed.estimators.sparse.autoencoder import SparseAutoencoder
 from testbed.estimators.sparse.topk_sae import TopKSAE
 
-SMALL = [PCA.small(), FastICA.small(), NMF.small(), RandomDictionary.small(), TopKSAE(n_codes=32, k=4, samples=4000, batch_size=128)]
+SMALL = [
+    PCA.small(),
+    FastICA.small(),
+    NMF.small(),
+    RandomDictionary.small(),
+    RawNeurons.small(),
+    TopKSAE(n_codes=32, k=4, samples=4000, batch_size=128),
+]
+PARTICULAR = [Identity(), RandomDataPoints.small()]
+"""Those that read no number of rows, or refuse data with too few different ones."""
 names = pytest.mark.parametrize("estimator", SMALL, ids=lambda e: type(e).__name__)
 
 
@@ -29,7 +42,7 @@ def dense(codes):
     return codes.dense() if isinstance(codes, SparseRows) else codes
 
 
-@pytest.mark.parametrize("estimator", [*SMALL, OracleDictionary()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("estimator", [*SMALL, *PARTICULAR, OracleDictionary(), SupervisedProbe.small()], ids=lambda e: type(e).__name__)
 def test_promises_are_kept(estimator):
     assert [str(check) for check in check_estimator(estimator) if check.problem] == []
 

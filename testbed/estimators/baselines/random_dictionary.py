@@ -59,9 +59,8 @@ class RandomDictionary(Estimator):
                 f"k must lie between 1 and n_codes = {self.n_codes} and samples be at least 1, not {self.k} and {self.samples}"
             )
         x = torch.cat(list(chunks(data, self.view, limit=self.samples))).float()
-        generator = torch.Generator().manual_seed(seed_of("init", seed))
-        self.dictionary_ = normalize(torch.randn(self.n_codes, x.shape[1], generator=generator), dim=1).to(x.device)
         self.bias_ = x.mean(dim=0)
+        self.dictionary_ = self._directions(x, torch.Generator().manual_seed(seed_of("init", seed)))
         self.gain_ = 1.0
         described = self.decode(self.encode(x)) - self.bias_
         power = float(described.square().sum())
@@ -74,6 +73,10 @@ class RandomDictionary(Estimator):
 
     def decode(self, codes: Codes) -> Tensor:
         return torch.cat([dense(codes[i : i + BLOCK]) @ self.dictionary_ for i in range(0, len(codes), BLOCK)]) + self.bias_
+
+    def _directions(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Unit directions, shape (m, d); only the width of `x` matters."""
+        return normalize(torch.randn(self.n_codes, x.shape[1], generator=generator), dim=1).to(x.device)
 
     def _codes(self, x: Tensor) -> Tensor:
         value, index = ((x - self.bias_) @ self.dictionary_.T).topk(self.k, dim=1, sorted=False)
