@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load, save
 
@@ -15,6 +18,12 @@ FAMILIES = {
     "sparse_concepts": "generators.selection.sparse:SparseInstance",
     "discrete": "generators.selection.discrete.instance:DiscreteInstance",
     "continuous": "generators.selection.continuous.family:ContinuousInstance",
+    "classic_hierarchy": "generators.controls.classic_hierarchy:ClassicInstance",
+    "joint_emission": "generators.controls.joint_emission:JointEmissionInstance",
+    "copula": "generators.controls.correlated:CopulaInstance",
+    "shuffled_levels": "generators.controls.shuffled_levels:ShuffledInstance",
+    "twin_concepts": "generators.controls.twins:TwinInstance",
+    "pure_noise": "generators.controls.pure_noise:NoiseInstance",
 }
 """Families that can be saved: a fixed table, since what to import must not come from a file."""
 
@@ -35,7 +44,8 @@ def save_instance(instance: Instance, folder: str | Path) -> Path:
     folder = Path(folder)
     path = folder / "instance.safetensors"
     write_atomic(path, save({name: array.cpu().contiguous() for name, array in arrays.items()}))
-    write_json(folder / "instance.json", {"schema": SCHEMA, "family": family, "state": plain, "arrays": digest_of(path)})
+    about = {"schema": SCHEMA, "family": family, "state": plain, "arrays": digest_of(path)}
+    write_json(folder / "instance.json", {**about, "digest": _digest(about)})
     return folder
 
 
@@ -58,6 +68,8 @@ def load_instance(folder: str | Path) -> Instance:
         raise Damaged(f"{folder / 'instance.json'} cannot be read ({error}): save the instance again") from None
     if not isinstance(about, dict) or about.get("schema") != SCHEMA or about.get("family") not in FAMILIES:
         raise InvalidInput(f"{folder} holds no instance that this version of the testbed knows: save it again")
+    if about.get("digest") != _digest({key: value for key, value in about.items() if key != "digest"}):
+        raise Damaged(f"{folder / 'instance.json'} is not what was written: save the instance again")
     path = folder / "instance.safetensors"
     if not path.is_file() or digest_of(path) != about.get("arrays"):
         raise Damaged(f"{path} is missing or not what was written: save the instance again")
@@ -73,3 +85,8 @@ def same_state(a: Instance, b: Instance) -> bool:
     (arrays, plain), (others, other) = a.state(), b.state()
     same = arrays.keys() == others.keys() and all(arrays[k].equal(others[k]) for k in arrays)
     return same and canonical(plain) == canonical(other)
+
+
+def _digest(about: Mapping[str, Any]) -> str:
+    """SHA-256 of what an instance's JSON says."""
+    return hashlib.sha256(canonical(json.loads(json.dumps(dict(about)))).encode()).hexdigest()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from generators.controls.instances import VIEWS, concept_entropies, control_world
+from generators.controls.settings import checked
 from generators.selection.sparse import SparseConcepts, SparseInstance
 from generators.selection.sparse_truth import SparseTruth
-from testbed.contracts import Instance, InvalidInput, Sample, SparseRows, seed_of
+from testbed.contracts import Instance, InvalidInput, Sample, Setting, SparseRows, seed_of
 
 
 class ShuffledLevels(SparseConcepts):
@@ -41,7 +44,7 @@ class ShuffledInstance(Instance):
     """A selected instance under other labels; label c stands for concept ``order[c]``."""
 
     def __init__(self, selected: SparseInstance, order: Tensor) -> None:
-        self._selected = selected
+        self._selected, self._order = selected, order
         self._label = order.argsort()
         truth = selected.truth
         sizes = [level.size for level in truth.levels]
@@ -49,9 +52,10 @@ class ShuffledInstance(Instance):
         def relabelled(values: dict[int, Tensor]) -> dict[int, Tensor]:
             return dict(enumerate(torch.split(torch.cat([values[level] for level in range(len(sizes))])[order], sizes)))
 
-        kept = {key: value for key, value in truth.facts.items() if key == "magnitude" or "/" in key}
-        wrong = {"wrong_levels": True, "concept_of_label": order}
         rates = relabelled(dict(truth.rates))
+        kept = {key: value for key, value in truth.facts.items() if key == "magnitude" or key.startswith(VIEWS)}
+        kept |= {key: truth.facts[key] for key in ("entropy", "intervention") if key in truth.facts}
+        wrong = {"wrong_levels": True, "concept_of_label": order, **concept_entropies(rates)}
         l0 = {f"l0_level_{level}": float(r.sum()) for level, r in rates.items()}
         self.truth: SparseTruth = replace(
             truth,
@@ -70,6 +74,38 @@ class ShuffledInstance(Instance):
         sizes = [level.size for level in self.truth.levels]
         for sample in self._selected.chunks(seed, part, start):
             yield Sample(sample.observed, dict(enumerate(_relabelled(sample, sizes, self._label))))
+
+    def condition(self, setting: Setting) -> ShuffledInstance:
+        """As of the concepts that the labels stand for; so are the other two."""
+        return ShuffledInstance(self._selected.condition(self._meant(setting)), self._order)
+
+    def do_then_select(self, setting: Setting) -> ShuffledInstance:
+        return ShuffledInstance(self._selected.do_then_select(self._meant(setting)), self._order)
+
+    def select_then_do(self, setting: Setting) -> ShuffledInstance:
+        return ShuffledInstance(self._selected.select_then_do(self._meant(setting)), self._order)
+
+    def _meant(self, setting: Setting) -> Setting:
+        """The setting by concept instead of by label."""
+        forest = self._selected.world.forest
+        concept = {}
+        for (level, i), value in checked(setting, forest.sizes).items():
+            node = int(self._order[forest.start(level) + i])
+            of = max(at for at in range(len(forest.sizes)) if forest.start(at) <= node)
+            concept[of, node - forest.start(of)] = value
+        return concept
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        arrays, plain = self._selected.state()
+        return {**arrays, "order": self._order}, {"world": plain}
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, Tensor], plain: Mapping[str, Any]) -> ShuffledInstance:
+        world, _, _ = control_world(arrays, {"done": [], "given": [], **plain})
+        order, concepts = arrays.get("order"), len(world.tilts)
+        if order is None or order.dtype != torch.int64 or not torch.equal(order.sort().values, torch.arange(concepts)):
+            raise InvalidInput(f"the saved control lacks an order of its {concepts} labels: save it again")
+        return cls(SparseInstance.of(world), order)
 
 
 def _relabelled(sample: Sample, sizes: list[int], label: Tensor) -> list[SparseRows]:

@@ -35,9 +35,9 @@ class SparseTruth(Truth):
     `facts` hold the rule (``rule``, ``branching``, ``k``) and the ``potential`` (phi by number of active constituents, largest 1) where
     all composites share them, else ``rule``, ``branching``, ``k`` as lists by level and ``potentials``, shape (n_l, s + 1) each;
     ``magnitude`` and its law's parameters; and per view V ``noise/V``, ``bias/V`` and ``pursuit/V`` (``max_active`` and ``threshold``):
-    all that decoding a view with the true dictionary takes. The forest's law is told by ``tilts`` by node, ``entropy`` of all states,
-    ``tree_entropies`` and ``total_correlation`` of the leaves (nats), unless trees are correlated (``tree_tilts``, ``tree_loadings``) or
-    somebody has steered the instance (``intervention``).
+    all that decoding a view with the true dictionary takes; ``concept_entropies/l`` (n_l,), of each concept's state by itself. The
+    forest's law is told by ``tilts`` by node, ``entropy`` of all states, ``tree_entropies`` and ``total_correlation`` of the leaves (nats),
+    unless trees are correlated (``tree_tilts``, ``tree_loadings``) or somebody has steered the instance (``intervention``).
     """
 
     def oracle(self, observed: Observed, view: str) -> SparseRows:
@@ -81,7 +81,8 @@ def describe(world: World) -> SparseTruth:
     by_level = torch.split(rates, list(sizes))
     settings: dict[str, float] = {"concepts": sum(sizes), "l0": float(rates.sum())}
     settings |= {f"l0_level_{level}": float(r.sum()) for level, r in enumerate(by_level)}
-    facts = _law(world, rates) | {"magnitude": {**asdict(world.magnitudes), "law": world.magnitudes.law.replace("_", " ")}}
+    facts = _law(world, rates) | {f"concept_entropies/{level}": binary_entropy(r) for level, r in enumerate(by_level)}
+    facts |= {"magnitude": {**asdict(world.magnitudes), "law": world.magnitudes.law.replace("_", " ")}}
     for view, shows in world.shows.items():
         nodes = torch.cat([torch.arange(sizes[level]) + forest.start(level) for level in shows.levels])
         sigma = shows.noise or 0.0
@@ -129,9 +130,15 @@ def _law(world: World, rates: Tensor) -> dict[str, Any]:
         return facts
     trees = tree_entropies(world)
     leaves = rates[world.forest.start(len(world.forest.sizes) - 1) :]
-    alone = -(torch.xlogy(leaves, leaves) + torch.xlogy(1 - leaves, 1 - leaves)).sum()
+    alone = binary_entropy(leaves).sum()
     facts |= {"tilts": world.tilts, "tree_entropies": trees, "entropy": float(trees.sum())}
     return facts | {"total_correlation": max(0.0, float(alone - trees.sum()))}
+
+
+def binary_entropy(rates: Tensor) -> Tensor:
+    """Entropy of states that are on this often, in nats, of the same shape."""
+    rates = rates.clamp(0, 1)  # rounding
+    return -(torch.xlogy(rates, rates) + torch.xlogy(1 - rates, 1 - rates))
 
 
 def _variance(world: World, rates: Tensor, nodes: Tensor) -> float:

@@ -30,7 +30,7 @@ class ContinuousTruth(Truth):
     concept's own potential given that all below is selected; ``mean/l`` and ``deviation/l`` (n_l,) of each concept after selection, by
     messages (after `select_then_do`, estimated); ``covariance`` (c, c) of all concepts, level by level, by quadrature (after
     `select_then_do`, estimated), with an error of at most ``covariance_error`` times the two standard deviations (estimated: its standard
-    error), as that of ``moments_rows`` rows; ``entropies/l`` (n_l,) of each concept, ``entropy`` of all leaves together (differential, in
+    error), as that of ``moments_rows`` rows; ``concept_entropies/l`` (n_l,) of each concept, ``entropy`` of all leaves together (differential, in
     nats; minus infinity for a value that is fixed, leaves that are forced left out) and ``total_correlation`` of the leaves, the latter two
     unless the instance is conditioned; ``law`` and ``law_parameter``; ``selection/l`` and ``coupling/l``, one mapping per composite;
     ``root_selection``, phi_S, one mapping per concept of level 0 (none: phi_S = 1) and its ``root_acceptance`` (n_0,); and per view V
@@ -232,7 +232,7 @@ def truth_of(
         facts["total_correlation"] = float(leaves[leaves.isfinite()].sum()) - known.leaf_entropy
     for level in range(len(means)):
         if known.entropies is not None:
-            facts[f"entropies/{level}"] = known.entropies[level]
+            facts[f"concept_entropies/{level}"] = known.entropies[level]
         facts[f"mean/{level}"] = means[level]
         facts[f"deviation/{level}"] = deviations[level]
         if level < len(world.couplings):
