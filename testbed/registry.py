@@ -33,6 +33,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "linear_representation_bench": "generators.peers.linear_representation_bench:LinearRepresentationBench",
         "consistency_dictionary": "generators.peers.consistency_dictionary:ConsistencyDictionary",
         "toy_superposition": "generators.peers.toy_superposition:ToySuperposition",
+        "mechanism_sparsity": "generators.peers.mechanism_sparsity:MechanismSparsity",
+        "latent_hierarchy": "generators.peers.latent_hierarchy:LatentHierarchy",
         "language_model": "generators.language_model:LanguageModel",
     },
     "estimators": {
