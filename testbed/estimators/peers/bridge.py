@@ -21,13 +21,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from testbed.contracts import InvalidInput
-from testbed.estimators.peers import worker
+from testbed.estimators.peers.workers import run
 from testbed.estimators.sparse.coder import SparseCoder
 
 VARIABLE = "TESTBED_PEERS_PYTHON"
 HOME = Path(".venv-peers")
 TELL_EVERY = 20.0
 """Seconds between two lines about how far a training is."""
+START = """\
+import sys, pathlib
+sys.path.insert(0, sys.argv[1])
+from workers import run
+sys.path.pop(0)
+sys.exit(run.main(pathlib.Path(sys.argv[2])))
+"""
+"""The workers are imported by their own name, since the testbed need not be installed where the peer is."""
 QUIET = {"WANDB_MODE": "disabled", "WANDB_SILENT": "true", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
@@ -100,7 +108,7 @@ def train(
     ----------
     peer : Peer
     spec : mapping
-        ``kind``, ``n_codes``, ``k``, ``steps``, ``batch_size``, ``seed``, ``normalise`` and ``options``, as `worker` takes them.
+        ``kind``, ``n_codes``, ``k``, ``steps``, ``batch_size``, ``seed``, ``normalise`` and ``options``, as the workers take them.
     batches : iterator of Tensor, shape (b, d)
         At least as many as the peer reads; it may leave some.
     read : callable
@@ -137,7 +145,7 @@ def train(
 def _run(executable: Path, folder: Path, batches: Iterator[Tensor], title: str, total: int, threads: int) -> int:
     """Start the worker, feed it, and wait for its end; killed with us, if we are interrupted."""
     environment = {**os.environ, **QUIET, "OMP_NUM_THREADS": str(threads)}
-    command = [str(executable), "-I", worker.__file__, str(folder)]
+    command = [str(executable), "-I", "-c", START, str(Path(run.__file__).parent.parent), str(folder)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)
         assert process.stdin is not None
