@@ -145,8 +145,8 @@ class ContinuousHierarchy(Generator):
         if self.cells < 32 or self.cells % 2:
             raise InvalidInput(f"cells must be an even number of at least 32, not {self.cells}")
         base = base_density(self.law, self.law_parameter, self.cells)
-        relative = self._selections(len(sizes) - 1)
         forest = draw_forest(sizes, self.branching, seed)
+        relative = self._selections(len(sizes) - 1)
         couplings = tuple(
             draw_couplings(size, self.branching, self.weights, self.nonlinearity, seed, level) for level, size in enumerate(sizes[:-1])
         )

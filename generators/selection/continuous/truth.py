@@ -14,6 +14,7 @@ from generators.selection.continuous.couplings import Coupling
 from generators.selection.continuous.covariances import ERROR, second_moments
 from generators.selection.continuous.entropies import entropy, leaf_entropy
 from generators.selection.continuous.graph import Nodes, World
+from generators.selection.continuous.laws import Message, Point
 from generators.selection.continuous.marginals import descend, moments
 from testbed.contracts import BLOCK, Level, Observed, Setting, Shows, Truth, seed_of
 from testbed.numerics.matching import dense
@@ -26,16 +27,20 @@ STEPS = 25
 class ContinuousTruth(Truth):
     """Truth of a continuous hierarchy.
 
-    `facts` hold ``acceptance``, the probability that the base law passes the selection, and ``acceptance/l`` (n_l,), that of each
-    concept's own potential given that all below is selected; ``mean/l`` and ``deviation/l`` (n_l,) of each concept after selection, by
-    messages (after `select_then_do`, estimated); ``covariance`` (c, c) of all concepts, level by level, by quadrature (after
-    `select_then_do`, estimated), with an error of at most ``covariance_error`` times the two standard deviations (estimated: its standard
-    error), as that of ``moments_rows`` rows; ``concept_entropies/l`` (n_l,) of each concept, ``entropy`` of all leaves together (differential, in
-    nats; minus infinity for a value that is fixed, leaves that are forced left out) and ``total_correlation`` of the leaves, the latter two
-    unless the instance is conditioned; ``law`` and ``law_parameter``; ``selection/l`` and ``coupling/l``, one mapping per composite;
-    ``root_selection``, phi_S, one mapping per concept of level 0 (none: phi_S = 1) and its ``root_acceptance`` (n_0,); and per view V
-    ``noise/V``, ``bias/V``, ``support/V/l`` (d, n_l), the support of the Jacobian, and ``condition/V/l``, the bound on its condition
-    number (NaN where none is known). The dictionary of a nonlinear view is the Jacobian at the concepts' means.
+    `facts` hold ``acceptance``, the probability that the base law passes the selection, ``acceptance/l`` (n_l,), that of each concept's own
+    potential given that all below is selected, and ``root_acceptance`` (n_0,), that of phi_S given all else; ``mean/l`` and
+    ``deviation/l`` (n_l,) of each concept after selection, and ``quantiles/l`` (n_l, 99), its percentiles 1 to 99, by messages;
+    ``covariance`` (c, c) of all concepts, level by level, by quadrature, with an error of at most ``covariance_error`` times the two
+    standard deviations, which is that of ``moments_rows`` rows. After `select_then_do` means, deviations and covariance are estimated from
+    ``moments_rows`` rows, ``covariance_error`` is their standard error, and quantiles and entropies are left out.
+
+    ``concept_entropies/l`` (n_l,), differential, in nats (minus infinity where a value is fixed); unless the instance is conditioned,
+    ``entropy`` of all leaves together, forced ones left out, and their ``total_correlation``.
+
+    ``law`` and ``law_parameter``; ``selection/l`` and ``coupling/l``, one mapping per composite; ``root_selection``, phi_S, one mapping per
+    concept of level 0 (none: phi_S = 1); and per view V ``noise/V``, ``bias/V``, ``support/V/l`` (d, n_l), the support of the Jacobian, and
+    ``condition/V/l``, the bound on its condition number (NaN where none is known). The dictionary of a nonlinear view is the Jacobian at
+    the concepts' means.
 
     Attributes
     ----------
@@ -157,6 +162,8 @@ class Moments:
         Bound on (quadrature), or standard error of (estimates) a covariance, in units of the two standard deviations.
     entropies : list of Tensor, shape (n_l,), or None
         Differential, of each concept, in nats.
+    quantiles : list of Tensor, shape (n_l, 99), or None
+        Percentiles 1 to 99 of each concept.
     leaf_entropy : float or None
         Of all leaves together; None where they have no joint density.
     """
@@ -166,6 +173,7 @@ class Moments:
     covariance: Tensor
     error: float
     entropies: list[Tensor] | None = None
+    quantiles: list[Tensor] | None = None
     leaf_entropy: float | None = None
 
 
@@ -180,8 +188,14 @@ def exact_moments(world: World, nodes: Nodes, forced: Setting, given: Setting) -
         second.covariance,
         ERROR * max(1.0, (256 / world.cells) ** 2),
         [torch.tensor([entropy(law) for law in row], dtype=torch.float64) for row in found.laws],
+        [torch.stack([_percentiles(law) for law in row]) for row in found.laws],
         None if given else leaf_entropy(world, nodes, found.laws, second.complements),
     )
+
+
+def _percentiles(law: Message) -> Tensor:
+    u = torch.arange(1, 100, dtype=torch.float64) / 100
+    return torch.full_like(u, law.value) if isinstance(law, Point) else law.quantile(u)
 
 
 def estimated_moments(latents: Callable[[int, int], list[Tensor]]) -> Moments:
@@ -233,6 +247,8 @@ def truth_of(
     for level in range(len(means)):
         if known.entropies is not None:
             facts[f"concept_entropies/{level}"] = known.entropies[level]
+        if known.quantiles is not None:
+            facts[f"quantiles/{level}"] = known.quantiles[level]
         facts[f"mean/{level}"] = means[level]
         facts[f"deviation/{level}"] = deviations[level]
         if level < len(world.couplings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import count
 from typing import Literal
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from generators.selection.discrete.emission import draw_emission
+from generators.selection.discrete.gap import least_gap
 from generators.selection.discrete.graph import Graph, draw_constituents, per_level
 from generators.selection.discrete.instance import DiscreteInstance
 from generators.selection.discrete.law import Law, Unreachable
@@ -22,6 +24,11 @@ LEAST_MASS = 1e-6
 """Smallest probability of a leaf's state."""
 DRAWS = 20
 """Sets of tables that are tried in a graph with shared constituents until every state is reachable."""
+
+GATE = 500
+"""Sets of tables that are tried until states are far enough apart."""
+ROUNDING = 1e-12
+"""Of a gap."""
 
 
 class DiscreteHierarchy(Generator):
@@ -70,6 +77,9 @@ class DiscreteHierarchy(Generator):
         Of embedded tokens: dimension of each, and standard deviation of the noise on each coordinate.
     label : bool
         Whether the row table shows the states of level 0.
+    minimum_gap : float
+        Tables are drawn anew, up to 500 times, until the context laws of any two states of a composite differ by this much in total
+        variation, see `generators.selection.discrete.gap`; 0 takes them as they come, twins and all.
     """
 
     def __init__(
@@ -92,6 +102,7 @@ class DiscreteHierarchy(Generator):
         dimension: int = 8,
         spread: float = 0.1,
         label: bool = False,
+        minimum_gap: float = 0.0,
     ) -> None:
         self.depth = depth
         self.states = states
@@ -111,6 +122,7 @@ class DiscreteHierarchy(Generator):
         self.dimension = dimension
         self.spread = spread
         self.label = label
+        self.minimum_gap = minimum_gap
 
     @classmethod
     def small(cls) -> DiscreteHierarchy:
@@ -122,14 +134,19 @@ class DiscreteHierarchy(Generator):
         Raises
         ------
         InvalidInput
-            If the graph, a table or a law cannot exist, a state is unreachable, nothing survives selection, or a graph with shared
-            constituents is too large.
+            If the graph, a table or a law cannot exist, a state is unreachable, nothing survives selection, a graph with shared
+            constituents is too large, or no set of tables that is tried has the gap that is wanted.
         """
         self._check()
+        if not 0 <= self.minimum_gap < 1:
+            raise InvalidInput(
+                f"minimum_gap, a total variation, must lie in [0, 1), not {self.minimum_gap}: 0 takes instances as they come"
+            )
         graph = self._graph(seed)
         emission = draw_emission(graph.cardinalities[-1], self.observe, self.noise, self.dimension, self.spread, seed)
         unary = [torch.ones(graph.states(level), dtype=torch.float64) for level in range(graph.last)]
         unary.append(leaf_laws(graph.cardinalities[-1], self.leaf_concentration, seed))
+        widest = -1.0
         for attempt in count():
             model = Model(graph, self._rules(graph, seed, attempt), tuple(unary))
             try:
@@ -137,7 +154,15 @@ class DiscreteHierarchy(Generator):
                     model = with_root_law(model, self._root_law(graph))
                 law = law_of(model)
                 _check_reachable(graph, law)
-                break
+                gap = least_gap(graph, law) if self.minimum_gap else math.inf
+                if gap >= self.minimum_gap - ROUNDING:
+                    break
+                widest = max(widest, gap)
+                if attempt + 1 == GATE:
+                    raise InvalidInput(
+                        f"{GATE} sets of tables have a gap of at most {widest:.3g} between the context laws of two states of a concept, "
+                        f"less than minimum_gap {self.minimum_gap:g}: lower it, synonyms or states, raise branching, or change the seed"
+                    )
             except Unreachable:
                 if graph.is_forest or attempt + 1 == DRAWS:
                     raise

@@ -35,6 +35,8 @@ class RandomHierarchy(Generator):
         Of embedded tokens, see `DiscreteHierarchy`.
     label : bool
         Whether the row table shows the class.
+    minimum_gap : float
+        See `DiscreteHierarchy`; 0 is the model of the paper, which has twins.
 
     References
     ----------
@@ -54,6 +56,7 @@ class RandomHierarchy(Generator):
         dimension: int = 8,
         spread: float = 0.1,
         label: bool = False,
+        minimum_gap: float = 0.0,
     ) -> None:
         self.v = v
         self.s = s
@@ -65,6 +68,7 @@ class RandomHierarchy(Generator):
         self.dimension = dimension
         self.spread = spread
         self.label = label
+        self.minimum_gap = minimum_gap
 
     @classmethod
     def small(cls) -> RandomHierarchy:
@@ -84,4 +88,5 @@ class RandomHierarchy(Generator):
             dimension=self.dimension,
             spread=self.spread,
             label=self.label,
+            minimum_gap=self.minimum_gap,
         ).draw(seed)

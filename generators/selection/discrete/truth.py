@@ -25,6 +25,7 @@ class DiscreteTruth(Truth):
     `facts` hold, per level l and padded to the largest number of states v or of tuples P in it:
 
     - ``marginals/l`` (n_l, v): exact, after selection; NaN where a select-then-do makes them costly, see `moved_marginals`.
+    - ``concept_entropies/l`` (n_l,): entropy of each concept by itself, in nats; NaN where its marginals are.
     - ``composition/l`` (n_l, P): the state that g gives every tuple, admissible or not, tuples numbered row-major (the last constituent
       varies fastest); -1 in padding. ``second/l`` (n_l, P) and ``chance/l`` (n_l,): the state it stands for otherwise, and how often.
     - ``potential/l`` (n_l, P): phi. ``fibres/l`` (n_l, v): number of admissible tuples of every state.
@@ -65,6 +66,7 @@ def truth_of(model: Model, law: Law, emission: Emission, forced: States) -> Disc
             table[i] = 0.0
             table[i, : counts[level][i]] = moved.get((level, i), math.nan)
         facts[f"marginals/{level}"] = table
+        facts[f"concept_entropies/{level}"] = -torch.xlogy(table, table).sum(dim=1)
     for level, rules in enumerate(model.rules):
         facts[f"composition/{level}"] = pad_sequence([r.states for r in rules], batch_first=True, padding_value=-1)
         facts[f"second/{level}"] = pad_sequence([r.second for r in rules], batch_first=True, padding_value=-1)
