@@ -7,6 +7,8 @@ JOBS ?= 2
 EXTRAS ?= lm,causal,dev,docs
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS ?= .venv-peers
+PEERS_READY := $(PEERS)/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -48,9 +50,18 @@ format: $(READY) ## Format and fix what can be fixed.
 docs: $(READY) ## Build the documentation into site/, strictly.
 	$(BIN)/mkdocs build --strict --quiet
 
-bench: $(READY) ## Time the hot paths, one thread, and write results/speed/.
+bench: $(READY) $(PEERS_READY) ## Time the hot paths, one thread, beside peers' code; write results/speed/ and judge its claims.
 	$(BIN)/python tests/bench/throughput.py --out results/speed
 	$(BIN)/python tests/bench/sampling.py --out results/speed
+	$(BIN)/python tests/bench/discrete.py --out results/speed
+	$(PEERS)/bin/python tests/bench/peers.py --out results/speed
+	$(BIN)/testbed claims results/speed
+
+$(PEERS_READY): pyproject.toml constraints.txt constraints-peers.txt Makefile
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt torch  # first, so that nothing brings another build
+	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt -c constraints-peers.txt -e '.[peers]'
+	@touch $@
 
 results: $(READY) ## Run the suites anew and refresh the committed reference results.
 	$(BIN)/testbed run quick --jobs $(JOBS) --out runs/results/quick --fresh
@@ -58,4 +69,4 @@ results: $(READY) ## Run the suites anew and refresh the committed reference res
 	cp runs/results/quick/claims.json runs/results/quick/leaderboard.csv results/quick/
 
 clean: ## Delete what was built (not the results in runs/).
-	rm -rf $(VENV) build dist site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

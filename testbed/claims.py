@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testbed.contracts import InvalidInput
 from testbed.results import Results
 from testbed.stats import Interval, mean_interval, paired_difference
 
@@ -36,6 +39,23 @@ class Verdict:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def recorded(folder: Path) -> list[Verdict]:
+    """Verdicts that a folder without a run keeps in its claims.json, as ``make bench`` writes it; none where there is no such file.
+
+    Raises
+    ------
+    InvalidInput
+        If the file is not a list of claims.
+    """
+    path = folder / "claims.json"
+    if (folder / "run.json").exists() or not path.is_file():
+        return []
+    try:
+        return [Verdict(**{f.name: entry[f.name] for f in fields(Verdict)}) for entry in json.loads(path.read_bytes())]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{path} is not a list of claims ({type(error).__name__}: {error}): write it anew with make bench") from None
 
 
 def judge(results: Results) -> list[Verdict]:

@@ -136,10 +136,10 @@ def claims(
     """Judge what the suite asserted beforehand: shown, not shown, or undecided."""
     import json
 
-    from testbed.claims import judge
+    from testbed.claims import judge, recorded
     from testbed.terminal import show_claims
 
-    verdicts = judge(_gather(folder))
+    verdicts = recorded(folder) or judge(_gather(folder))
     if as_json:
         typer.echo(json.dumps([verdict.as_json() for verdict in verdicts], indent=1, allow_nan=False))
     else:
