@@ -15,9 +15,11 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias, TypeGuard, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
 BLOCK = 4096
@@ -29,6 +31,10 @@ PARTS = ("train", "test", "reference")
 
 class InvalidInput(ValueError):
     """What was given cannot be used. The message says what was given, what was wanted and what to do."""
+
+
+class UnusableCheckpoint(InvalidInput):
+    """A checkpoint that cannot be read or is of another training; deleting it and training from the start always helps."""
 
 
 class NotApplicable(Exception):
@@ -441,6 +447,32 @@ class Estimator(Component, ABC):
         for name, value in {**arrays, **plain}.items():
             setattr(self, name, value)
         return self
+
+
+class Resumable(Protocol):
+    """An estimator whose `fit` takes a `checkpoint`; runs hand one to every estimator that does, see `is_resumable`."""
+
+    def fit(self, data: Data, *, seed: int, checkpoint: str | Path | None = None) -> Any:
+        """Learn as `Estimator.fit` does, and outlive being killed.
+
+        Parameters
+        ----------
+        data, seed
+            As in `Estimator.fit`.
+        checkpoint : path, optional
+            File to write now and then, whole or not at all, and to go on from where it is there already; what is learned is to the bit
+            what an undisturbed `fit` learns. Files whose names begin with it are the estimator's too. None is left at the end.
+
+        Raises
+        ------
+        UnusableCheckpoint
+            If the file cannot be read or is of another training.
+        """
+
+
+def is_resumable(estimator: Any) -> TypeGuard[Resumable]:
+    """Whether an estimator's `fit` takes a checkpoint."""
+    return "checkpoint" in inspect.signature(estimator.fit).parameters
 
 
 @runtime_checkable

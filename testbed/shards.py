@@ -141,13 +141,25 @@ class ShardReader:
         for sample in self.samples():
             yield sample.observed if self.device == "cpu" else sample.observed.to(self.device)
 
+    def starting_at(self, row: int) -> Iterator[Observed]:
+        """From row `row` on: shards before it are not read, so that interrupted training goes on at once."""
+        first = 0
+        for shard in self.manifest["shards"]:
+            if row < first + shard["rows"]:
+                observed = self._sample_of(shard).observed[max(0, row - first) :]
+                yield observed if self.device == "cpu" else observed.to(self.device)
+            first += shard["rows"]
+
     def samples(self) -> Iterator[Sample]:
         """One Sample per shard, latents included."""
         for shard in self.manifest["shards"]:
-            path = self.folder / shard["file"]
-            if not path.is_file() or digest_of(path) != shard["sha256"]:
-                raise Damaged(f"{path} is missing or not what was written: delete {self.folder} and run again")
-            yield _unpack(load(path.read_bytes()), self.manifest["views"], shard["rows"])
+            yield self._sample_of(shard)
+
+    def _sample_of(self, shard: Mapping[str, Any]) -> Sample:
+        path = self.folder / shard["file"]
+        if not path.is_file() or digest_of(path) != shard["sha256"]:
+            raise Damaged(f"{path} is missing or not what was written: delete {self.folder} and run again")
+        return _unpack(load(path.read_bytes()), self.manifest["views"], shard["rows"])
 
     def sample(self) -> Sample:
         """All rows at once."""

@@ -9,7 +9,9 @@ import json
 import math
 import os
 import platform
+import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -38,6 +40,8 @@ from testbed.contracts import (
     Scores,
     SparseRows,
     Truth,
+    UnusableCheckpoint,
+    is_resumable,
     seed_of,
 )
 from testbed.plan import Group, Sampling, Stage, Trial, Use
@@ -208,20 +212,22 @@ def fit(store: Store, trial: Trial, sampled: Record, device: str, count: Count) 
     """Fit an estimator on the part `train`; gives its record and a way to get the fitted estimator."""
     live: list[Estimator] = []
 
-    def fitted() -> Estimator:
+    def fitted(checkpoint: Path | None = None) -> Estimator:
         instance = instance_of(trial.sampling, device)
         estimator = construct("estimator", trial.estimator.path, trial.estimator.params, instance.truth)
         _check_estimator(estimator, trial.estimator)
         data = ShardReader(sampled.folder / "train", device)
-        known = {"truth": instance.truth} if estimator.needs_truth else {}
+        known: dict[str, Any] = {"truth": instance.truth} if estimator.needs_truth else {}
         if estimator.needs_truth and instance.truth is None:
             raise InvalidInput(
                 f"{trial.estimator.label} needs the truth, and {trial.sampling.generator.label} has none: restrict it with `on`"
             )
+        if checkpoint is not None and is_resumable(estimator):
+            known["checkpoint"] = checkpoint
         return estimator.fit(data, seed=trial.fit_seed, **known)  # type: ignore[no-any-return]
 
     def compute(work: Path) -> dict[str, Any]:
-        estimator = fitted()
+        estimator = _resumed(fitted, work / CHECKPOINTS)
         live.append(estimator)
         params = {k: v for k, v in estimator.get_params().items() if isinstance(v, int | float | str | bool | None)}
         about = {"needs_truth": estimator.needs_truth, "params": params, "history": getattr(estimator, "history_", {})}
@@ -248,6 +254,25 @@ def fit(store: Store, trial: Trial, sampled: Record, device: str, count: Count) 
         return live[0]
 
     return record, estimator
+
+
+CHECKPOINTS = "checkpoint"
+"""The folder in a stage's work folder that holds checkpoints: it outlives a killed run, and goes when the fit is done."""
+
+
+def _resumed(fitted: Callable[[Path], Estimator], folder: Path) -> Estimator:
+    """Fit, going on from where a killed run was; a checkpoint that cannot be used costs what it would have saved, and no more."""
+    for left in folder.parent.iterdir():  # half a state of a run that was killed while writing it
+        if left != folder:
+            left.unlink()
+    try:
+        estimator = fitted(folder / "training")
+    except UnusableCheckpoint as error:
+        warnings.warn(f"{error}; this run deletes it and trains from the start", stacklevel=2)
+        shutil.rmtree(folder)
+        estimator = fitted(folder / "training")
+    shutil.rmtree(folder, ignore_errors=True)
+    return estimator
 
 
 def _check_estimator(estimator: Any, use: Use) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,7 @@ import torch
 from torch import Tensor
 
 from testbed.contracts import Data, InvalidInput, Observed, Sample, SparseRows
-
-BUFFER = 32_768
-"""Rows that the shuffle buffer of a stream holds at most,"""
-BUFFER_ENTRIES = 2**26
-"""and entries: whichever is reached first (256 MB of float32)."""
+from testbed.numerics.shuffling import Mixed, Passes, Permuted, Place, Source
 
 
 def rows(data: Data, view: str | None = None, *, limit: int | None = None, columns: int | None = None) -> Tensor:
@@ -65,11 +62,12 @@ def chunks(data: Data, view: str | None = None, *, limit: int | None = None) -> 
         raise InvalidInput("the data hold no row: give at least 1")
 
 
-def batches(data: Data, view: str | None, batch_size: int, seed: int, samples: int) -> Iterator[Tensor]:
+class Batches(Iterator[Tensor]):
     """Shuffled batches until `samples` rows have been seen; data that can be read again are read again.
 
     Arrays are shuffled whole in each epoch. Streams go through a buffer of bounded size, half of which is kept back at each refill, so
-    that neighbours in the stream part.
+    that neighbours in the stream part. A stream that has `starting_at(row)`, an iterator from that row on, is not read from its beginning
+    when training is resumed.
 
     Parameters
     ----------
@@ -90,20 +88,55 @@ def batches(data: Data, view: str | None, batch_size: int, seed: int, samples: i
     InvalidInput
         As in `rows`; if `batch_size` or `samples` is less than 1; or if a stream that cannot be read again ends before the budget.
     """
-    if batch_size < 1 or samples < 1:
-        raise InvalidInput(f"batch_size and samples must be at least 1, not {batch_size} and {samples}")
-    generator = torch.Generator().manual_seed(seed)
-    if is_stream(data):
-        source = _mixed(_cycled(data, view, samples), batch_size, generator)
-    else:
-        source = _permuted(rows(data, view), batch_size, generator)
-    seen = 0
-    for batch in source:
-        batch = batch[: samples - seen].float()
-        seen += len(batch)
-        yield batch
-        if seen >= samples:
-            return
+
+    def __init__(self, data: Data, view: str | None, batch_size: int, seed: int, samples: int) -> None:
+        if batch_size < 1 or samples < 1:
+            raise InvalidInput(f"batch_size and samples must be at least 1, not {batch_size} and {samples}")
+        generator = torch.Generator().manual_seed(seed)
+        self.samples, self.seen = samples, 0
+        self.source: Source
+        if is_stream(data):
+            stream: Any = data
+            again = iter(stream) is not stream
+            self.source = Mixed(Passes(lambda row: _from_row(data, view, row if again else 0), again, samples), batch_size, generator)
+        else:
+            self.source = Permuted(rows(data, view), batch_size, generator)
+
+    def __next__(self) -> Tensor:
+        if self.seen >= self.samples:
+            raise StopIteration
+        batch = next(self.source)[: self.samples - self.seen].float()
+        self.seen += len(batch)
+        return batch
+
+    def place(self) -> Place:
+        """All that the batches still to come follow from, besides the data."""
+        return {**self.source.place(), "seen": torch.tensor(self.seen)}
+
+    def move_to(self, place: Place) -> None:
+        """Go to a place that `place` gave, of the same data, seed and sizes: what comes is what would have come."""
+        self.source.move_to(place)
+        self.seen = int(place["seen"])
+
+
+def batches(data: Data, view: str | None, batch_size: int, seed: int, samples: int) -> Batches:
+    """Shuffled batches of data, see `Batches`."""
+    return Batches(data, view, batch_size, seed, samples)
+
+
+def _from_row(data: Any, view: str | None, row: int) -> Iterator[Tensor]:
+    """Chunks of a stream without its first rows."""
+    if row and hasattr(data, "starting_at"):
+        pieces = iter(data.starting_at(row))
+        first = next(pieces, None)
+        if first is not None:
+            yield from chunks(chain([first], pieces), view)
+        return
+    left = row
+    for chunk in chunks(data, view):
+        if left < len(chunk):
+            yield chunk[left:]
+        left = max(0, left - len(chunk))
 
 
 def require_rows(data: Any, view: str | None, wanted: int, why: str) -> None:
@@ -159,51 +192,3 @@ def _checked(piece: Any, view: str | None, offset: int) -> Tensor:
         value = out[row, column].item()
         raise InvalidInput(f"row {offset + row}, column {column} of the data is {value}: check the data before fitting")
     return out
-
-
-def _permuted(x: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless batches of an array; an epoch's last rows share a batch with the next epoch's first."""
-    held = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(held) < batch_size:
-            held = torch.cat([held, torch.randperm(len(x), generator=generator)])
-        yield x[held[:batch_size].to(x.device)]
-        held = held[batch_size:]
-
-
-def _cycled(data: Any, view: str | None, samples: int) -> Iterator[Tensor]:
-    """Chunks of a stream, again and again if it can be read again."""
-    seen = 0
-    while True:
-        for chunk in chunks(data, view):
-            seen += len(chunk)
-            yield chunk
-            if seen >= samples:  # no row more than the budget needs is drawn from a stream
-                return
-        if iter(data) is data:
-            raise InvalidInput(
-                f"the stream ended after {seen} of the {samples} rows asked for: lower samples, or give data that can be read again"
-            )
-
-
-def _mixed(source: Iterator[Tensor], batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches from a shuffle buffer of bounded size."""
-    held: list[Tensor] = []
-    count, open_ = 0, True
-    while open_ or count:
-        capacity = max(2 * batch_size, BUFFER)
-        while open_ and count < capacity:
-            piece = next(source, None)
-            if piece is None:
-                open_ = False
-                break
-            capacity = max(2 * batch_size, min(BUFFER, BUFFER_ENTRIES // piece.shape[1]))
-            held.append(piece.float())
-            count += len(piece)
-        if not count:
-            return
-        buffer = torch.cat(held)
-        buffer = buffer[torch.randperm(count, generator=generator).to(buffer.device)]
-        out = count // 2 // batch_size * batch_size if open_ else count
-        yield from torch.split(buffer[:out], batch_size)
-        held, count = [buffer[out:]], count - out

@@ -35,6 +35,22 @@ class Frame:
         # Only to weigh rows: without scaling the median norm is still what counts as ordinary.
         self.ordinary = float(((head - self.centre) / self.scale).norm(dim=1).median()) or 1.0
 
+    def state(self) -> dict[str, Tensor]:
+        """Centre, scale and ordinary norm, for a checkpoint."""
+        ordinary = torch.tensor([self.ordinary], dtype=torch.float64)
+        return {"frame/centre": self.centre.clone(), "frame/scale": self.scale.clone(), "frame/ordinary": ordinary}
+
+    def load(self, state: dict[str, Tensor]) -> bool:
+        """Take back what `state` gave, to the bit, if it is of the same data: up to the order in which sums are taken."""
+        for name, mine in self.state().items():
+            if mine.shape != state[name].shape or not torch.allclose(
+                mine.cpu(), state[name], rtol=1e-3, atol=1e-3 * float(self.scale.max())
+            ):
+                return False
+        self.centre, self.scale = state["frame/centre"].to(self.centre), state["frame/scale"].to(self.scale)
+        self.ordinary = float(state["frame/ordinary"])
+        return True
+
     def scaled(self, x: Tensor) -> Tensor:
         return ((x - self.centre) / self.scale).to(self.dtype)
 

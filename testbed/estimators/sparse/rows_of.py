@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -31,9 +32,20 @@ class Rows:
         self.data, self.reading, self.skip = data, reading, skip
 
     def __iter__(self) -> Iterator[Tensor]:
-        left = self.skip
-        pieces = (side_by_side(piece, self.reading) for piece in self.data)
-        for chunk in chunks(pieces):
+        return self._read(self.data, self.skip)
+
+    def starting_at(self, row: int) -> Iterator[Tensor]:
+        """From a row on; what comes before is not read where the data have `starting_at` themselves."""
+        if not hasattr(self.data, "starting_at"):
+            yield from self._read(self.data, self.skip + row)
+            return
+        pieces = iter(self.data.starting_at(self.skip + row))
+        first = next(pieces, None)
+        if first is not None:
+            yield from self._read(chain([first], pieces), 0)
+
+    def _read(self, data: Any, left: int) -> Iterator[Tensor]:
+        for chunk in chunks(side_by_side(piece, self.reading) for piece in data):
             out = chunk[left:] if left else chunk
             left = max(0, left - len(chunk))
             if len(out):

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from testbed.contracts import Data, InvalidInput, seed_of
+from testbed.contracts import Data, InvalidInput, UnusableCheckpoint, seed_of
 from testbed.estimators.sparse.autoencoder import SparseAutoencoder, require
+from testbed.estimators.sparse.checkpoints import Checkpoint
 from testbed.estimators.sparse.framing import Frame
 from testbed.estimators.sparse.rows_of import held_out_rows, training_rows
 from testbed.estimators.sparse.steps import Stepper, stepper_for
-from testbed.numerics.batches import batches, require_rows
+from testbed.numerics.batches import Batches, batches, require_rows
 
 HEAD_ROWS = 8192
 """Rows read ahead of training, from which mean and scale of the data are taken."""
@@ -31,8 +29,6 @@ LAST_REVIVAL = 0.75
 """Share of training after which dead latents are left dead: what is revived later has no time to learn."""
 CURVE = 30
 """Entries of a learning curve where no revival asks for more."""
-CHECKPOINT_SECONDS = 30.0
-"""Seconds between checkpoints, at least."""
 
 
 def fit_together(
@@ -91,13 +87,14 @@ def fit_together(
     groups = _groups(models, first.device, stack)
     scaled = frame.scaled(first)
     steppers = [stepper_for([models[i] for i in group], [seeds[i] for i in group], scaled) for group in groups]
-    run = _Run(models, seeds, steppers, groups, frame, frame.scaled(held.to(first.device)) if len(held) else None)
-    if checkpoint is not None:
-        run.resume(Path(checkpoint))
-    run.train(_after(head, source, run.done), None if checkpoint is None else Path(checkpoint), threads)
+    run = _Run(models, steppers, groups, frame, frame.scaled(held.to(first.device)) if len(held) else None, len(head))
+    file = None if checkpoint is None else Checkpoint(checkpoint, _spec(models, seeds, groups, first.shape[1]))
+    if file is not None:
+        run.resume(file, source)
+    run.train(head, source, file, threads)
     run.finish(scaled)
-    if checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
+    if file is not None:
+        file.remove()
 
 
 class _Run:
@@ -106,31 +103,31 @@ class _Run:
     def __init__(
         self,
         models: Sequence[SparseAutoencoder],
-        seeds: Sequence[int],
         steppers: list[Stepper],
         groups: list[list[int]],
         frame: Frame,
         held: Tensor | None,
+        ahead: int,
     ) -> None:
         self.models, self.steppers, self.groups, self.frame, self.held = models, steppers, groups, frame, held
+        self.ahead = ahead  # batches that were read before training, for the frame
         self.steps = math.ceil(models[0].samples / models[0].batch_size)
         self.done = self.seen = 0
         self.history: list[dict[str, list[float]]] = [{n: [] for n in CURVES[: len(CURVES) - (held is None)]} for _ in models]
         self.best, self.since = math.inf, 0
         self.stopped = False
         self.window = max(1, round(LAST_REVIVAL * self.steps / (max(m.revivals for m in models) or CURVE)))
-        about = [{"class": type(m).__qualname__, "params": {k: repr(v) for k, v in m.get_params().items()}} for m in models]
-        self.spec = json.dumps({"models": about, "seeds": list(seeds), "columns": len(frame.centre)}, sort_keys=True)
 
-    def train(self, source: Iterator[Tensor], checkpoint: Path | None, threads: int | None) -> None:
-        clock = time.monotonic()
-        workers = min(len(self.steppers), threads or torch.get_num_threads())
+    def train(self, head: list[Tensor], source: Batches, checkpoint: Checkpoint | None, threads: int | None) -> None:
+        most = threads or torch.get_num_threads()
+        workers = min(len(self.steppers), most)
         with ExitStack() as stack:
             every: Callable[..., Any] = map
+            if workers > 1 or threads is not None:
+                stack.enter_context(threadpool_limits(max(1, most // workers)))
             if workers > 1:
-                stack.enter_context(threadpool_limits(1))
                 every = stack.enter_context(ThreadPoolExecutor(workers)).map
-            for batch in source:
+            for batch in chain(head[self.done :], source):
                 if self.stopped:
                     break
                 share = self.done / self.steps
@@ -142,9 +139,8 @@ class _Run:
                 list(every(lambda s, x=x, w=weight, t=share, c=closes: s.step(x, w, t, self.done, c), self.steppers))
                 if closes:
                     self._close(x, weight)
-                    if checkpoint is not None and (time.monotonic() - clock > CHECKPOINT_SECONDS):
-                        self.save(checkpoint)
-                        clock = time.monotonic()
+                if checkpoint is not None and checkpoint.due():
+                    self.save(checkpoint, source)
 
     def _close(self, x: Tensor, weight: Tensor) -> None:
         """End a window: write the curves, revive, look at the held-out loss."""
@@ -175,63 +171,49 @@ class _Run:
 
     # ------------------------------------------------------------------------------------------------------ checkpoints
 
-    def save(self, path: Path) -> None:
-        """Write the state of all steppers to one file: whole or not at all."""
-        arrays: dict[str, Tensor] = {}
+    def save(self, checkpoint: Checkpoint, source: Batches) -> None:
+        """Write the state of all steppers, of the curves, and where the source of batches is."""
+        arrays = {f"source/{name}": value for name, value in source.place().items()} | self.frame.state()
         for place, stepper in enumerate(self.steppers):
-            arrays |= {f"{place}/{name}": value.detach().cpu().contiguous() for name, value in stepper.state().items()}
+            arrays |= {f"{place}/{name}": value for name, value in stepper.state().items()}
         plain = {"done": self.done, "seen": self.seen, "history": self.history, "best": self.best, "since": self.since}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            save_file(arrays, temporary, metadata={"spec": self.spec, "plain": json.dumps(plain | {"stopped": self.stopped})})
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        checkpoint.write(arrays, plain | {"stopped": self.stopped})
 
-    def resume(self, path: Path) -> None:
+    def resume(self, checkpoint: Checkpoint, source: Batches) -> None:
         """Go on from a checkpoint, if there is one.
 
         Raises
         ------
-        InvalidInput
+        UnusableCheckpoint
             If it cannot be read, or is of other models, seeds or data.
         """
-        if not path.exists():
+        found = checkpoint.read()
+        if found is None:
             return
+        arrays, plain = found
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
         try:
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            plain = json.loads(about["plain"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise InvalidInput(f"checkpoint {path} cannot be read ({error}): delete it to train from the start") from None
-        if about.get("spec") != self.spec:
-            raise InvalidInput(f"checkpoint {path} is of another training (parameters, seeds or columns differ): give another file")
-        self.done, self.seen, self.history = plain["done"], plain["seen"], plain["history"]
-        self.best, self.since, self.stopped = plain["best"], plain["since"], plain["stopped"]
-        for place, stepper in enumerate(self.steppers):
-            mine = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith(f"{place}/")}
-            stepper.load(mine)
+            if not self.frame.load(arrays):
+                raise UnusableCheckpoint(f"checkpoint {checkpoint.path} is of other data (their centre or scale differs): delete it")
+            for place, stepper in enumerate(self.steppers):
+                stepper.load(under(f"{place}/"))
+            self.done, self.seen, self.history = plain["done"], plain["seen"], plain["history"]
+            self.best, self.since, self.stopped = plain["best"], plain["since"], plain["stopped"]
+            if self.done > self.ahead:
+                source.move_to(under("source/"))
+        except KeyError as error:
+            raise UnusableCheckpoint(f"checkpoint {checkpoint.path} lacks {error}: delete it to train from the start") from None
+
+
+def _spec(models: Sequence[SparseAutoencoder], seeds: Sequence[int], groups: list[list[int]], columns: int) -> str:
+    about = [{"class": type(m).__qualname__, "params": {k: repr(v) for k, v in m.get_params().items()}} for m in models]
+    return json.dumps({"models": about, "seeds": list(seeds), "groups": groups, "columns": columns}, sort_keys=True)
 
 
 CURVES = ("samples", "k", "loss", "explained_variance", "dead", "held_out")
-
-
-def _after(head: list[Tensor], source: Iterator[Tensor], done: int) -> Iterator[Tensor]:
-    """Batches from the one after `done`: those before are drawn again and passed over, so that the order is that of an undisturbed run."""
-    place = 0
-    while head:
-        batch = head.pop(0)
-        if place >= done:
-            yield batch
-        place += 1
-    for batch in source:
-        if place >= done:
-            yield batch
-        place += 1
 
 
 def _groups(models: Sequence[SparseAutoencoder], device: torch.device, stack: bool | None) -> list[list[int]]:
