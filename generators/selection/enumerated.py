@@ -2,23 +2,24 @@ r"""The law of concepts with shared constituents, exact by enumeration of each c
 
 A concept that belongs to two composites ties their tuples together, so that messages no longer suffice. Components are independent still;
 one with few leaves is a table of :math:`2^{\text{leaves}}` configurations with weights
-:math:`\prod_j e^{\theta_j v_j} \prod_i \phi_i(k_i)`, from which rates, tilts, entropies and samples are exact.
+:math:`\prod_j e^{\theta_j v_j} \prod_i \phi_i(k_i)`, from which rates, tilts, entropies and samples are exact. Larger
+ones are left to chains.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numba
-import numpy as np
 import torch
 from torch import Tensor
 
-from generators.selection.active import alias_table
+from generators.selection.achievable import check_achievable
+from generators.selection.certificate import violated
+from generators.selection.chained import Sampled, approximate_tilts, sampled
 from generators.selection.forest import Forest
+from generators.selection.markov.mixing import Sampler
 from generators.selection.messages import Evidence
-from generators.selection.randomness import Floats, Ints, uniform
 from generators.selection.rules import Compositions, each
 from generators.selection.sharing import components
 from testbed.contracts import InvalidInput
@@ -27,6 +28,8 @@ LARGEST = 16
 """Leaves of a component up to which its configurations are enumerated."""
 TOLERANCE = 1e-8
 """Largest deviation of a realised marginal from the requested one."""
+SLOW = 25
+"""Steps of Newton's method after which the rates are suspected to be impossible."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def table(forest: Forest, composition: Compositions, nodes: Tensor, evidence: Ev
     if len(leaves) > LARGEST:
         raise InvalidInput(
             f"{len(leaves)} leaves hang together through shared constituents, but at most {LARGEST} can be enumerated: "
-            "lower shared or branching, or give levels more composites"
+            "lower shared or branching, give levels more composites, or let sampler be 'auto'"
         )
     place = {int(node): i for i, node in enumerate(nodes)}
     states = torch.zeros(2 ** len(leaves), len(nodes), dtype=torch.bool)
@@ -98,51 +101,118 @@ def enumerate_all(forest: Forest, composition: Compositions, evidence: Evidence)
     return [table(forest, composition, nodes, evidence) for nodes in components(forest)]
 
 
-def enumerated_tilts(forest: Forest, composition: Compositions, requested: Tensor) -> Tensor:
-    """Tilts under which the requested marginals hold (NaN: none requested), by Newton's method on each component, shape (N,).
+def component_laws(
+    forest: Forest, composition: Compositions, evidence: Evidence, tilts: Tensor, sampler: Sampler = "auto"
+) -> list[Table | Sampled]:
+    """The laws of all components: enumerated, or by chains where that takes too long.
+
+    Parameters
+    ----------
+    forest : Forest
+    composition : Composition, or one per composite
+    evidence : Evidence
+    tilts : Tensor, shape (N,)
+    sampler : {"auto", "exact", "markov_chain"}
+        Chains for components of more than 16 leaves; for none; for all that have a composite.
 
     Raises
     ------
     InvalidInput
-        If the rates cannot be had.
+        If a component is too large for ``"exact"``, or its chains have not mixed (NotMixed) or found nothing (Nothing).
+    """
+    return [
+        sampled(forest, composition, nodes, evidence, tilts)
+        if by_chains(forest, nodes, sampler)
+        else table(forest, composition, nodes, evidence)
+        for nodes in components(forest)
+    ]
+
+
+def by_chains(forest: Forest, nodes: Tensor, sampler: Sampler) -> bool:
+    """Whether a component's law is known by chains; see `component_laws`."""
+    leaves = int((nodes >= forest.start(len(forest.sizes) - 1)).sum())
+    return sampler != "exact" and (leaves > LARGEST or (sampler == "markov_chain" and len(nodes) > leaves))
+
+
+def enumerated_tilts(forest: Forest, composition: Compositions, requested: Tensor, sampler: Sampler = "auto") -> Tensor:
+    """Tilts under which the requested marginals hold (NaN: none requested), shape (N,).
+
+    By Newton's method on each enumerated component, by stochastic approximation on the others (`approximate_tilts`).
+
+    Raises
+    ------
+    InvalidInput
+        If the rates cannot be had; the message names the violated inequality.
     """
     given = requested[~requested.isnan()]
     if not ((given > 0) & (given < 1)).all():
         raise InvalidInput("firing rates must lie strictly between 0 and 1: change rate or composite_rate")
-    tilts = torch.zeros_like(requested)
-    for one in enumerate_all(forest, composition, Evidence.none(len(requested))):
-        asked = ~requested[one.nodes].isnan()
-        features, wanted = one.held[:, asked].double(), requested[one.nodes][asked]
-        theta, value, gap = wanted.logit(), torch.tensor(torch.inf, dtype=torch.float64), torch.tensor(torch.inf)
-        theta[one.nodes[asked] < forest.start(len(forest.sizes) - 1)] = 0.0
-        step = torch.zeros_like(theta)
-        for _ in range(200):
-            # Halve the step until the dual log Z(theta) - theta . r falls.
-            for _ in range(40):
-                moved = theta + step
-                log_weight = one.log_phi + features @ moved
-                new = log_weight.logsumexp(dim=0) - moved @ wanted
-                if new <= value + 1e-13 * (1 + value.abs()):
-                    break
-                step = step / 2
-            theta, value, law = moved, new, log_weight.softmax(dim=0)
-            mean = law @ features
-            gap = (mean - wanted).abs().max()
-            if gap < 1e-3 * TOLERANCE:
-                break
-            spread = (features * law[:, None]).T @ features - mean[:, None] * mean
-            # Potentials can force states to be equal, and rates that cannot be had lead to the boundary: no inverse there.
-            step = -torch.linalg.pinv(spread, hermitian=True) @ (mean - wanted)
-        if not gap < TOLERANCE:
-            raise InvalidInput(
-                f"the rates requested of the component of node {int(one.nodes[0])} cannot be had under its rules, off by {float(gap):.1g}: "
-                "change rate or composite_rate, or raise lone_firing"
-            )
-        tilts[one.nodes[asked]] = theta
+    tilts, none = torch.zeros_like(requested), Evidence.none(len(requested))
+    parts = components(forest)
+    if any(by_chains(forest, nodes, sampler) for nodes in parts):
+        check_achievable(forest, composition, requested)  # necessary wherever constituents are shared, if not sufficient
+    for nodes in parts:
+        if by_chains(forest, nodes, sampler):
+            tilts[nodes] = approximate_tilts(forest, composition, nodes, requested)
+        else:
+            tilts[nodes] = _newton(forest, table(forest, composition, nodes, none), requested)
     return tilts
 
 
-def table_rates(tables: list[Table], tilts: Tensor) -> Tensor:
+def _newton(forest: Forest, one: Table, requested: Tensor) -> Tensor:
+    """Tilts of an enumerated component, shape (m,)."""
+    asked = ~requested[one.nodes].isnan()
+    states, wanted = one.held[:, asked].double(), requested[one.nodes][asked]
+    theta, value, gap = wanted.logit(), torch.tensor(torch.inf, dtype=torch.float64), torch.tensor(torch.inf)
+    theta[one.nodes[asked] < forest.start(len(forest.sizes) - 1)] = 0.0
+    step = torch.zeros_like(theta)
+    for turn in range(200):
+        # Halve the step until the dual log Z(theta) - theta . r falls.
+        for _ in range(40):
+            moved = theta + step
+            log_weight = one.log_phi + states @ moved
+            new = log_weight.logsumexp(dim=0) - moved @ wanted
+            if new <= value + 1e-13 * (1 + value.abs()):
+                break
+            step = step / 2
+        theta, value, law = moved, new, log_weight.softmax(dim=0)
+        mean = law @ states
+        gap = (mean - wanted).abs().max()
+        if gap < 1e-3 * TOLERANCE:
+            break
+        if turn == SLOW:
+            _refuse_unachievable(forest, one, asked, wanted)
+        spread = (states * law[:, None]).T @ states - mean[:, None] * mean
+        # Potentials can force states to be equal, and rates that cannot be had lead to the boundary: no inverse there.
+        step = -torch.linalg.pinv(spread, hermitian=True) @ (mean - wanted)
+    if not gap < TOLERANCE:
+        raise InvalidInput(
+            f"the rates requested of the component of node {int(one.nodes[0])} cannot be had under its rules, off by {float(gap):.1g}: "
+            "change rate or composite_rate, or raise lone_firing"
+        )
+    out = torch.zeros(len(one.nodes), dtype=torch.float64)
+    out[asked] = theta
+    return out
+
+
+def _refuse_unachievable(forest: Forest, one: Table, asked: Tensor, wanted: Tensor) -> None:
+    """Raise InvalidInput if an inequality of the marginal polytope forbids the rates."""
+    found = violated(one.held[one.log_phi > -torch.inf][:, asked].double().numpy(), wanted.numpy())
+    if found is not None:
+        names = [f"rate({_name(forest, node)})" for node in one.nodes[asked].tolist()]
+        raise InvalidInput(
+            f"the rates requested of the component of node {int(one.nodes[0])} cannot be had under its rules, which want "
+            f"{found.words(names, wanted.numpy())} (level.concept): change rate or composite_rate, or raise lone_firing"
+        )
+
+
+def _name(forest: Forest, node: int) -> str:
+    """``composite 0.3`` for concept 3 of level 0; leaves without the word."""
+    level = max(level for level in range(len(forest.sizes)) if forest.start(level) <= node)
+    return f"{'composite ' if level < len(forest.sizes) - 1 else ''}{level}.{node - forest.start(level)}"
+
+
+def table_rates(tables: Sequence[Table | Sampled], tilts: Tensor) -> Tensor:
     """How often each node is on, shape (N,)."""
     rates = torch.empty_like(tilts)
     for one in tables:
@@ -150,7 +220,7 @@ def table_rates(tables: list[Table], tilts: Tensor) -> Tensor:
     return rates
 
 
-def table_variance(tables: list[Table], tilts: Tensor, nodes: Tensor) -> float:
+def table_variance(tables: Sequence[Table | Sampled], tilts: Tensor, nodes: Tensor) -> float:
     """Variance of the number of active concepts among `nodes`."""
     total = 0.0
     for one in tables:
@@ -160,64 +230,6 @@ def table_variance(tables: list[Table], tilts: Tensor, nodes: Tensor) -> float:
     return max(0.0, total)
 
 
-def table_entropies(tables: list[Table], tilts: Tensor) -> Tensor:
+def table_entropies(tables: Sequence[Table | Sampled], tilts: Tensor) -> Tensor:
     """Entropy of each component in nats, shape (components,)."""
     return torch.stack([-torch.xlogy(law, law).sum() for law in (one.law(tilts) for one in tables)])
-
-
-class Configurations:
-    """What is looked up when active components are drawn: the configurations that are not all off, in one alias table per component."""
-
-    def __init__(self, tables: list[Table], tilts: Tensor) -> None:
-        self.active = np.zeros(len(tables))
-        keeps, aliases, counts, nodes = [], [], [], []
-        for i, one in enumerate(tables):
-            law, some = one.law(tilts), one.states.any(dim=1)
-            possible = some & (law > 0)
-            self.active[i] = min(1.0, float(law[possible].sum())) if (law[~some] > 0).any() else 1.0
-            keep, alias = alias_table(law[possible].numpy()) if possible.any() else (np.ones(1), np.zeros(1, np.int64))
-            states = one.states[possible] if possible.any() else one.states[:0].new_zeros(1, len(one.nodes))
-            keeps.append(keep)
-            aliases.append(alias)
-            counts.append(states.sum(dim=1).numpy())
-            nodes.append(one.nodes[states.nonzero()[:, 1]].numpy())
-        self._first = np.concatenate([[0], np.cumsum([len(keep) for keep in keeps])])
-        self._keep, self._alias = np.concatenate(keeps), np.concatenate(aliases)
-        self._begin = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-        self._nodes = np.concatenate(nodes)
-
-    def draw(self, start: Ints, trees: Ints, seed: int) -> tuple[Ints, Ints]:
-        """Nodes that are on: row i has ``nodes[begin[i]:begin[i + 1]]``, ascending."""
-        found: tuple[Ints, Ints] = _draw(start, trees, seed, self._first, self._keep, self._alias, self._begin, self._nodes)
-        return found
-
-
-@numba.njit(cache=True)
-def _draw(start: Ints, trees: Ints, seed: int, first: Ints, keep: Floats, alias: Ints, configuration: Ints, members: Ints) -> Any:
-    state = np.array([seed], np.uint64)
-    n = len(start) - 1
-    chosen = np.empty(len(trees), np.int64)
-    size = 0
-    for entry in range(len(trees)):
-        tree = trees[entry]
-        cells = first[tree + 1] - first[tree]
-        u = uniform(state) * cells
-        cell = min(int(u), cells - 1)
-        if u - cell >= keep[first[tree] + cell]:
-            cell = alias[first[tree] + cell]
-        chosen[entry] = first[tree] + cell
-        size += configuration[chosen[entry] + 1] - configuration[chosen[entry]]
-    begin = np.zeros(n + 1, np.int64)
-    nodes = np.empty(size, np.int64)
-    size = 0
-    for row in range(n):
-        for entry in range(start[row], start[row + 1]):
-            for i in range(configuration[chosen[entry]], configuration[chosen[entry] + 1]):
-                k = size - 1
-                while k >= begin[row] and nodes[k] > members[i]:  # ascending, by insertion
-                    nodes[k + 1] = nodes[k]
-                    k -= 1
-                nodes[k + 1] = members[i]
-                size += 1
-        begin[row + 1] = size
-    return begin, nodes

@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from generators.selection.forest import Forest
-from generators.selection.law import States, count_variance, tree_entropies, tree_of_node
+from generators.selection.law import States, count_variance, sampled_components, tree_entropies, tree_of_node
 from generators.selection.magnitudes import Magnitudes
 from generators.selection.rules import Compositions, each
 from generators.selection.steering import realised_rates, recomposed
@@ -38,6 +38,10 @@ class SparseTruth(Truth):
     all that decoding a view with the true dictionary takes; ``concept_entropies/l`` (n_l,), of each concept's state by itself. The
     forest's law is told by ``tilts`` by node, ``entropy`` of all states, ``tree_entropies`` and ``total_correlation`` of the leaves (nats),
     unless trees are correlated (``tree_tilts``, ``tree_loadings``) or somebody has steered the instance (``intervention``).
+
+    Where Markov chains sample components, rates and what follows from them are Monte Carlo estimates: ``sampler`` tells how the chains
+    mixed, one entry per component (``components``), and ``rate_error``, the standard error of each node's rate (0 where it is exact).
+    Joint entropies are not known then.
     """
 
     def oracle(self, observed: Observed, view: str) -> SparseRows:
@@ -82,7 +86,7 @@ def describe(world: World) -> SparseTruth:
     settings: dict[str, float] = {"concepts": sum(sizes), "l0": float(rates.sum())}
     settings |= {f"l0_level_{level}": float(r.sum()) for level, r in enumerate(by_level)}
     facts = _law(world, rates) | {f"concept_entropies/{level}": binary_entropy(r) for level, r in enumerate(by_level)}
-    facts |= {"magnitude": {**asdict(world.magnitudes), "law": world.magnitudes.law.replace("_", " ")}}
+    facts |= _sampling(world) | {"magnitude": {**asdict(world.magnitudes), "law": world.magnitudes.law.replace("_", " ")}}
     for view, shows in world.shows.items():
         nodes = torch.cat([torch.arange(sizes[level]) + forest.start(level) for level in shows.levels])
         sigma = shows.noise or 0.0
@@ -128,6 +132,8 @@ def _law(world: World, rates: Tensor) -> dict[str, Any]:
         return facts | {"intervention": steered}
     if world.loadings.shape[1]:
         return facts
+    if sampled_components(world):
+        return facts | {"tilts": world.tilts}
     trees = tree_entropies(world)
     leaves = rates[world.forest.start(len(world.forest.sizes) - 1) :]
     alone = binary_entropy(leaves).sum()
@@ -139,6 +145,17 @@ def binary_entropy(rates: Tensor) -> Tensor:
     """Entropy of states that are on this often, in nats, of the same shape."""
     rates = rates.clamp(0, 1)  # rounding
     return -(torch.xlogy(rates, rates) + torch.xlogy(1 - rates, 1 - rates))
+
+
+def _sampling(world: World) -> dict[str, Any]:
+    """The facts about the chains that sample components, if any do."""
+    found = sampled_components(world)
+    if not found:
+        return {}
+    error = torch.zeros_like(world.tilts)
+    for one in found:
+        error[one.nodes] = one.errors()
+    return {"sampler": {"kind": "markov_chain", "components": [one.facts() for one in found], "rate_error": error}}
 
 
 def _variance(world: World, rates: Tensor, nodes: Tensor) -> float:

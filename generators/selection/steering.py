@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from generators.selection.enumerated import enumerate_all
-from generators.selection.law import is_possible, selected_rates
+from generators.selection.law import is_possible, laws, selected_rates
 from generators.selection.messages import Evidence, pass_up
 from generators.selection.world import World
 from testbed.contracts import InvalidInput, Setting
@@ -146,7 +145,7 @@ def realised_rates(world: World) -> Tensor:
 def _enumerated_rates(world: World, rates: Tensor) -> Tensor:
     """Rates after `select_then_do` where constituents are shared: every configuration is composed anew."""
     rates, again = rates.clone(), recomposed(world)
-    for one in enumerate_all(world.forest, world.compositions, world.evidence):
+    for one in laws(world):
         place = {node: i for i, node in enumerate(one.nodes.tolist())}
         forced = world.forced[one.nodes]
         states = torch.where(forced >= 0, forced > 0, one.states)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from generators.selection.forest import Forest
 from generators.selection.magnitudes import Magnitudes
+from generators.selection.markov.mixing import SAMPLERS, Sampler
 from generators.selection.messages import Evidence
 from generators.selection.rules import Composition
 from generators.selection.sharing import components
@@ -42,6 +43,8 @@ class World:
         Magnitudes that are given; -1 where they are not.
     forced : Tensor, shape (N,), float32
         Magnitudes (0: off) forced after selection; -1 where none is.
+    sampler : {"auto", "exact", "markov_chain"}
+        How components with shared constituents are sampled.
     """
 
     forest: Forest
@@ -55,6 +58,7 @@ class World:
     evidence: Evidence
     fixed: Tensor
     forced: Tensor
+    sampler: Sampler = "auto"
 
 
 def unsteered(nodes: int) -> tuple[Evidence, Tensor, Tensor]:
@@ -83,6 +87,7 @@ def to_state(world: World) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "sizes": list(world.forest.sizes),
         "compositions": [asdict(one) for one in distinct],
         "magnitudes": asdict(world.magnitudes),
+        "sampler": world.sampler,
         "views": [{"name": view, "levels": list(shows.levels), "noise": shows.noise} for view, shows in world.shows.items()],
     }
     return arrays, {**plain, "digest": _digest(plain)}
@@ -124,6 +129,7 @@ def _read(arrays: Mapping[str, Tensor], plain: Mapping[str, Any]) -> World:
         Evidence(arrays["clamp"], arrays["cut"]),
         arrays["fixed"],
         arrays["forced"],
+        plain["sampler"],
     )
 
 
@@ -147,7 +153,7 @@ def _check(world: World) -> None:
     finite = all(array.isfinite().all() for array in (world.tilts, world.loadings, world.fixed, world.forced))
     states = all(bool(((part >= -1) & (part <= 1)).all()) for part in (world.evidence.clamp, world.evidence.cut))
     inside = world.loadings.ndim == 2 and len(world.loadings) == trees and bool((world.loadings.square().sum(dim=1) < 1).all())
-    if not (finite and states and inside):
+    if not (finite and states and inside and world.sampler in SAMPLERS):
         raise InvalidInput("the saved instance holds values that no instance has: save it again")
 
 

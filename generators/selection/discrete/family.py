@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from generators.selection.discrete.chains import ChainLaw
 from generators.selection.discrete.emission import draw_emission
 from generators.selection.discrete.gap import least_gap
 from generators.selection.discrete.graph import Graph, draw_constituents, per_level
@@ -18,6 +19,7 @@ from generators.selection.discrete.law import Law, Unreachable
 from generators.selection.discrete.model import Model
 from generators.selection.discrete.selection import law_of, with_root_law
 from generators.selection.discrete.tables import Rule, draw_rule
+from generators.selection.markov.mixing import SAMPLERS, Sampler
 from testbed.contracts import Generator, InvalidInput, seed_of
 
 LEAST_MASS = 1e-6
@@ -36,7 +38,7 @@ class DiscreteHierarchy(Generator):
 
     Before selection leaves are independent. Each composite's table g gives every tuple of its constituents' states a state; the potential
     phi leaves every state a few admissible tuples, its synonyms. Sampling is exact: by messages in forests, by enumeration or elimination
-    in graphs with shared constituents (refused where more than 2**20 configurations would be open at a time). A joint potential of several
+    in graphs with shared constituents (by Markov chains where more than 2**20 configurations would be open at a time). A joint potential of several
     concepts is a composite above them with one state.
 
     Parameters
@@ -80,6 +82,9 @@ class DiscreteHierarchy(Generator):
     minimum_gap : float
         Tables are drawn anew, up to 500 times, until the context laws of any two states of a composite differ by this much in total
         variation, see `generators.selection.discrete.gap`; 0 takes them as they come, twins and all.
+    sampler : {"auto", "exact", "markov_chain"}
+        With shared constituents. ``"auto"``: Markov chains where exact ways take too long; they are refused unless they have mixed, and
+        posteriors and likelihoods are not known then. ``"exact"`` refuses such graphs outright; ``"markov_chain"`` samples all so.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class DiscreteHierarchy(Generator):
         spread: float = 0.1,
         label: bool = False,
         minimum_gap: float = 0.0,
+        sampler: Sampler = "auto",
     ) -> None:
         self.depth = depth
         self.states = states
@@ -123,6 +129,7 @@ class DiscreteHierarchy(Generator):
         self.spread = spread
         self.label = label
         self.minimum_gap = minimum_gap
+        self.sampler = sampler
 
     @classmethod
     def small(cls) -> DiscreteHierarchy:
@@ -134,8 +141,8 @@ class DiscreteHierarchy(Generator):
         Raises
         ------
         InvalidInput
-            If the graph, a table or a law cannot exist, a state is unreachable, nothing survives selection, a graph with shared
-            constituents is too large, or no set of tables that is tried has the gap that is wanted.
+            If the graph, a table or a law cannot exist, a state is unreachable, nothing survives selection, the Markov chains of a graph
+            that is too large to be exact have not mixed, or no set of tables that is tried has the gap that is wanted.
         """
         self._check()
         if not 0 <= self.minimum_gap < 1:
@@ -152,8 +159,9 @@ class DiscreteHierarchy(Generator):
             try:
                 if self.root_law != "free":
                     model = with_root_law(model, self._root_law(graph))
-                law = law_of(model)
-                _check_reachable(graph, law)
+                law = law_of(model, self.sampler)
+                if not isinstance(law, ChainLaw):  # whose draws may miss states that are only rare
+                    _check_reachable(graph, law)
                 gap = least_gap(graph, law) if self.minimum_gap else math.inf
                 if gap >= self.minimum_gap - ROUNDING:
                     break
@@ -166,9 +174,11 @@ class DiscreteHierarchy(Generator):
             except Unreachable:
                 if graph.is_forest or attempt + 1 == DRAWS:
                     raise
-        return DiscreteInstance(model, emission, self.label, known=law)
+        return DiscreteInstance(model, emission, self.label, known=law, sampler=self.sampler)
 
     def _check(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise InvalidInput(f"sampler must be one of {', '.join(map(repr, SAMPLERS))}, not {self.sampler!r}")
         if self.depth < 1:
             raise InvalidInput(f"depth must be at least 1, not {self.depth}: level 0 is composed of something")
         if not (0 <= self.preference < float("inf") and 0 <= self.ambiguity <= 0.5):

@@ -16,6 +16,7 @@ from generators.selection.discrete.model import Model
 from generators.selection.discrete.selection import law_of
 from generators.selection.discrete.tables import Rule
 from generators.selection.discrete.truth import DiscreteTruth, truth_of
+from generators.selection.markov.mixing import SAMPLERS, Sampler
 from testbed.contracts import BLOCK, BlockInstance, InvalidInput, Observed, Sample, Setting, Shows, View, seed_of
 
 
@@ -34,16 +35,25 @@ class DiscreteInstance(BlockInstance):
         What a select-then-do has set.
     known : Law, optional
         The model's law, where it is known already.
+    sampler : {"auto", "exact", "markov_chain"}
+        See `law_of`.
     """
 
     def __init__(
-        self, model: Model, emission: Emission, label: bool = False, forced: States | None = None, known: law.Law | None = None
+        self,
+        model: Model,
+        emission: Emission,
+        label: bool = False,
+        forced: States | None = None,
+        known: law.Law | None = None,
+        sampler: Sampler = "auto",
     ) -> None:
         self.model = model
         self.emission = emission
         self.label = label
         self.forced = forced or {}
-        self.law = law_of(model) if known is None else known
+        self.sampler = sampler
+        self.law = law_of(model, sampler) if known is None else known
         self.truth: DiscreteTruth = truth_of(model, self.law, emission, self.forced)
 
     def to(self, device: str) -> Self:
@@ -111,6 +121,7 @@ class DiscreteInstance(BlockInstance):
             "chance": [[rule.chance for rule in rules] for rules in model.rules],
             "emission": {"observe": emission.observe, "noise": emission.noise, "spread": emission.spread},
             "label": self.label,
+            "sampler": self.sampler,
             "forced": self.truth.facts["forced"],
         }
         return arrays, plain
@@ -132,14 +143,16 @@ class DiscreteInstance(BlockInstance):
             embedding = arrays["embedding"] if about["observe"] == "embedded" else torch.empty(0, 0)
             emission = Emission(graph.cardinalities[-1], about["observe"], about["noise"], embedding, about["spread"])
             forced = {(level, i): state for level, i, state in plain["forced"]}
-            return cls(model, emission, bool(plain["label"]), checked(graph, forced) if forced else {})
+            if plain["sampler"] not in SAMPLERS:
+                raise InvalidInput(f"sampler must be one of {', '.join(map(repr, SAMPLERS))}, not {plain['sampler']!r}")
+            return cls(model, emission, bool(plain["label"]), checked(graph, forced) if forced else {}, sampler=plain["sampler"])
         except InvalidInput:
             raise
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InvalidInput(f"this is not the state of a discrete hierarchy ({type(error).__name__}: {error}): save it again") from None
 
     def _like(self, model: Model, forced: States | None = None) -> DiscreteInstance:
-        return DiscreteInstance(model, self.emission.to("cpu"), self.label, forced).to(self.device)
+        return DiscreteInstance(model, self.emission.to("cpu"), self.label, forced, sampler=self.sampler).to(self.device)
 
     def _unforced(self) -> Self:
         if self.forced:

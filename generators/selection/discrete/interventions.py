@@ -124,6 +124,16 @@ def moved_marginals(model: Model, law: Law, states: States) -> dict[tuple[int, i
     return out
 
 
+def drawn_marginals(model: Model, rows: list[Tensor], states: States) -> dict[tuple[int, int], Tensor]:
+    """Marginals of the concepts that a select-then-do sets or changes, as shares of rows of the selected law, shape (n, n_l) per level."""
+    after = force(model, states, rows)
+    counts = model.graph.cardinalities
+    return {
+        (level, i): after[level][:, i].bincount(minlength=counts[level][i]).double() / len(after[level])
+        for level, i in moves(model.graph, states)
+    }
+
+
 def _recomposed(model: Model, level: int, i: int, before: list[Tensor], after: list[Tensor]) -> Tensor:
     """g of the new tuple; where the old tuple stood for its second state, so does the new one (the same eps)."""
     rule = model.rules[level][i]

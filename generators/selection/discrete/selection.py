@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from generators.selection.discrete.chains import ChainLaw
 from generators.selection.discrete.elimination import EliminatedLaw
 from generators.selection.discrete.enumeration import EnumeratedLaw
 from generators.selection.discrete.forest import ForestLaw
@@ -15,23 +16,35 @@ from generators.selection.discrete.frontier import Concept, steps
 from generators.selection.discrete.law import LARGEST_JOINT, Law, TooLarge, Unreachable
 from generators.selection.discrete.messages import tuple_laws
 from generators.selection.discrete.model import Model, network
+from generators.selection.markov.mixing import Sampler
 from testbed.contracts import InvalidInput
 
 
-def law_of(model: Model) -> Law:
+def law_of(model: Model, sampler: Sampler = "auto") -> Law:
     """The law of a model: by messages if it is a forest, by enumeration if it is small, else by elimination. All are exact.
+
+    Where even that is too large, by Markov chains (unless `sampler` is ``"exact"``); ``"markov_chain"`` takes them wherever constituents are
+    shared.
 
     Raises
     ------
     InvalidInput
-        If no configuration survives, or a graph with shared constituents is too large.
+        If no configuration survives, a graph with shared constituents is too large to be exact, or the chains have not mixed.
     """
     if model.graph.is_forest:
         return ForestLaw(model)
+    if sampler == "markov_chain":
+        return ChainLaw(model)
     try:
         return EnumeratedLaw(model)
     except TooLarge:
+        pass
+    try:
         return EliminatedLaw(model)
+    except TooLarge:
+        if sampler == "exact":
+            raise
+    return ChainLaw(model)
 
 
 def with_root_law(model: Model, wanted: Tensor) -> Model:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from generators.selection.discrete.chains import ChainLaw
 from generators.selection.discrete.emission import Emission
-from generators.selection.discrete.interventions import States, moved_marginals, moves
+from generators.selection.discrete.interventions import States, drawn_marginals, moved_marginals, moves
 from generators.selection.discrete.law import Law
 from generators.selection.discrete.model import Model
 from generators.selection.discrete.posteriors import by_concept, posteriors
@@ -33,6 +34,9 @@ class DiscreteTruth(Truth):
     Further ``leaf_law`` (n_L, v); ``root_potential`` (n_0, v), or ``root_potential_joint`` where constituents are shared and a root law is
     requested; ``entropies``: of levels 0 ... l together, in nats, for each l (in graphs that take elimination NaN for all but the last);
     ``acceptance`` and ``log_acceptance``; ``emission`` and ``embedding``; ``forced``: what a select-then-do has set.
+
+    Where Markov chains sample, marginals are Monte Carlo estimates, with standard errors ``marginal_errors/l`` (n_l, v); ``sampler`` tells
+    how the chains mixed, and has the standard error of ``log_acceptance``; entropies are NaN.
     """
 
     law: Law
@@ -44,8 +48,10 @@ class DiscreteTruth(Truth):
         Raises
         ------
         NotApplicable
-            After select-then-do, where the row no longer follows from the law before it.
+            After select-then-do, where the row no longer follows from the law before it, and where Markov chains sample.
         """
+        if isinstance(self.law, ChainLaw):
+            raise NotApplicable("a graph that Markov chains sample has no exact posterior: use fewer shared constituents or states")
         if self.facts["forced"]:
             raise NotApplicable("rows of a select-then-do have no exact posterior: condition, or do-then-select")
         values = dense(observed.views[view].values)
@@ -59,7 +65,12 @@ def truth_of(model: Model, law: Law, emission: Emission, forced: States) -> Disc
     graph = model.graph
     counts = graph.cardinalities
     facts: dict[str, object] = {}
-    moved = moved_marginals(model, law, forced) if forced else {}
+    if isinstance(law, ChainLaw):
+        facts["sampler"] = law.facts()
+        facts |= {f"marginal_errors/{level}": by_concept(error, counts[level]) for level, error in enumerate(law.marginal_errors())}
+        moved = drawn_marginals(model, law.rows(), forced) if forced else {}
+    else:
+        moved = moved_marginals(model, law, forced) if forced else {}
     for level, marginal in enumerate(law.marginals()):
         table = by_concept(marginal, counts[level])
         for i in [i for (at, i) in moves(graph, forced) if at == level]:
