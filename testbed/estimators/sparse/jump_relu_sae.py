@@ -117,7 +117,6 @@ class JumpReLUSAE(SparseAutoencoder):
         theta = np.exp(params["log_threshold"])
         low = np.minimum(theta, theta - self.bandwidth / 2).astype(pre.dtype)
         indptr, columns, values = kernels.entries_above(pre, params["encoder_bias"], low, int(4 * self.k * len(pre)))
-        self._seen = values.copy()
         values[(values <= theta[columns]) | (values <= 0)] = 0
         return indptr, columns, values
 
@@ -125,8 +124,10 @@ class JumpReLUSAE(SparseAutoencoder):
         self, params: Mapping[str, Array], pre: Array, indptr: Array, columns: Array, values: Array, slopes: Array, share: float
     ) -> tuple[dict[str, Array], float]:
         theta = np.exp(params["log_threshold"])
-        near = np.abs(self._seen - theta[columns]) < self.bandwidth / 2
-        mean = np.count_nonzero(self._seen > theta[columns]) / len(pre)
+        row = np.repeat(np.arange(len(pre)), np.diff(indptr))
+        seen = pre[row, columns] + params["encoder_bias"][columns]  # `entries` wrote 0 over what is below its threshold
+        near = np.abs(seen - theta[columns]) < self.bandwidth / 2
+        mean = np.count_nonzero(seen > theta[columns]) / len(pre)
         price = self.price(share)
         paid = price * ((mean / self.k - 1) ** 2 if self.aim == "target" else mean / self.k)
         per_code = price * (2 * (mean / self.k - 1) if self.aim == "target" else 1.0) / (self.k * len(pre))
