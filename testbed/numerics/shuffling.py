@@ -108,6 +108,8 @@ class Passes:
         """Go to row `row` of a pass: only the rows before it in that pass are passed over, at most."""
         if self.again:
             self._chunks = self.read(row) if seen < self.samples else None
+        elif self.row > row:
+            raise InvalidInput(f"the stream is past row {row} and cannot be read again: give it from its beginning to go on")
         while not self.again and self.row < row:
             chunk = self.next()
             if chunk is None or self.row > row:
@@ -171,6 +173,6 @@ class Mixed(Source):
         left, seen, row, open_ = place["counts"].tolist()
         device = None if self.buffer is None else self.buffer.device
         self.passes.move_to(seen, row)
-        self.buffer = place["buffer"].clone().to(device)
+        self.buffer = place["buffer"].clone().to(device) if place["buffer"].shape[1] else None
         self.at, self.out, self.open = 0, left, bool(open_)
         self.generator.set_state(place["generator"])

@@ -112,6 +112,28 @@ class SparseAutoencoder(Estimator):
     def small(cls) -> Self:
         return cls(n_codes=32, samples=20_000, batch_size=256)
 
+    @classmethod
+    def preset(cls, name: str, **others: Any) -> Self:
+        """One with the settings that a search found for a budget: ``"small"`` (minutes on a laptop) or ``"paper"`` (200M samples).
+
+        Parameters
+        ----------
+        name : str
+            A file of `testbed.estimators.presets`.
+        **others
+            Parameters of one's own, which go before the preset's: the number of codes and of active ones, above all.
+
+        Raises
+        ------
+        InvalidInput
+            If there is no such preset, or it or `others` name a parameter that there is not.
+        """
+        from testbed.estimators.presets.table import parameters
+
+        for key in others:
+            require(key in cls.parameter_names(), f"{cls.__name__} has no parameter {key!r}: it has {', '.join(cls.parameter_names())}")
+        return cls(**{**parameters(cls, name), **others})
+
     # ------------------------------------------------------------------------------------------------------------ fit
 
     def fit(self, data: Data, *, seed: int, checkpoint: str | Path | None = None) -> Self:
@@ -286,10 +308,11 @@ class SparseAutoencoder(Estimator):
 
     def calibrate(self, head: Tensor) -> None:
         """After training, on rows (n, d) in the units of the data: how many codes are active, and how small they get."""
-        codes = self.own_codes(self.split((head - self.bias_).float())[0])
-        counts = codes.indptr.diff().float()
-        self.max_active_ = max(1, int(counts.quantile(0.99))) if len(counts) else 1
-        self.smallest_ = float(codes.values.float().quantile(0.05)) if len(codes.values) else 0.0
+        inside = self.split((head - self.bias_).float())[0]
+        codes = SparseRows.cat([self.own_codes(part) for part in torch.split(inside, BLOCK)])
+        self.max_active_ = max(1, int(codes.indptr.diff().float().quantile(0.99)))
+        values = codes.values[:: 1 + len(codes.values) // QUANTILE_OF].float()
+        self.smallest_ = float(values.quantile(0.05)) if len(values) else 0.0
 
     def fitted(self) -> Params:
         """Trained parameters by name, in the units of the data."""
@@ -334,6 +357,8 @@ CHOICES = {
     "inference": ("encoder", "pursuit", "regression"),
     "precision": ("single", "double", "mixed"),
 }
+QUANTILE_OF = 2**23
+"""Most values that a quantile is taken of; torch takes no more than 16 million."""
 NOT_PARAMETERS = ("bias_", "max_active_", "smallest_")
 
 

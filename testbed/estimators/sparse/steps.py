@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.nn.functional import normalize
 
-from testbed.contracts import seed_of
+from testbed.contracts import BLOCK, seed_of
 from testbed.estimators.sparse import kernels
 from testbed.estimators.sparse.autoencoder import BETA1, Params, SparseAutoencoder, require
 
@@ -64,9 +64,11 @@ class Stepper(ABC):
         """Loss of each model on rows that it does not learn from."""
         out = []
         for place, model in enumerate(self.models):
-            inside, target = model.split(x)
-            loss, _ = model.loss(self.parameters(place), inside, target, weight, 1.0)
-            out.append(float(loss))
+            params, total = self.parameters(place), 0.0
+            for part, share in zip(torch.split(x, BLOCK), torch.split(weight, BLOCK), strict=True):
+                loss, _ = model.loss(params, *model.split(part), share, 1.0)
+                total += float(loss) * len(part)
+            out.append(total / len(x))
         return out
 
     def report(self, place: int) -> tuple[float, float, float]:
@@ -280,7 +282,7 @@ def starting_atoms(model: SparseAutoencoder, head: Tensor, seed: int) -> tuple[T
     m, d = model.n_codes, head.shape[1]
     if model.initialisation == "data":
         chosen = torch.randperm(len(head), generator=generator)[:m]
-        require(len(chosen) == m, f"initialisation from data needs as many rows as codes, {m}, but {len(head)} were looked at")
+        require(len(chosen) == m, f"initialisation from data needs as many rows as codes, {m}, but there are {len(head)}: give more rows")
         atoms = head[chosen.to(head.device)].cpu()
         atoms = atoms + 1e-6 * torch.randn(atoms.shape, generator=generator)  # a row at the centre has no direction
     elif model.initialisation == "orthogonal":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -78,10 +79,15 @@ def fit_together(
     require_rows(stream, None, least, f"{type(lead).__name__} (a dictionary is not learned from fewer rows than it must explain)")
     source = batches(stream, None, lead.batch_size, seed_of("batches", seeds[0]), lead.samples)
     head: list[Tensor] = []
-    while sum(map(len, head)) < min(HEAD_ROWS, lead.samples):
+    wanted = max([HEAD_ROWS, *(model.n_codes for model in models if model.initialisation == "data")])
+    while sum(map(len, head)) < min(wanted, lead.samples):
         head.append(next(source))
     first = torch.cat(head)
-    _require_varied(first)
+    _check_columns(first)
+    require(
+        lead.precision != "mixed" or first.device.type == "cuda",
+        "precision 'mixed' is for CUDA, and the data are on the CPU: set precision to 'single', or give data on CUDA",
+    )
     frame = Frame(first, lead)
     held = held_out_rows(data, lead.reading(), lead.held_out)
     groups = _groups(models, first.device, stack)
@@ -227,6 +233,18 @@ def _groups(models: Sequence[SparseAutoencoder], device: torch.device, stack: bo
     return list(found.values())
 
 
-def _require_varied(head: Tensor) -> None:
-    if len(head) > 1 and bool((head == head[0]).all()):
+def _check_columns(head: Tensor) -> None:
+    """Refuse data that say nothing; warn of columns that do not."""
+    if len(head) < 2:
+        return
+    still = (head == head[0]).all(dim=0)
+    if bool(still.all()):
         raise InvalidInput(f"all {len(head)} rows looked at are equal, so there is nothing to learn: give data that vary")
+    if bool(still.any()):
+        which = still.nonzero()[:, 0].tolist()
+        named = ", ".join(map(str, which[:8])) + (" and others" if len(which) > 8 else "")
+        warnings.warn(
+            f"{len(which)} of {head.shape[1]} columns are constant in the {len(head)} rows looked at ({named}): "
+            "codes say nothing about them, and leaving them out would change nothing else",
+            stacklevel=3,
+        )
