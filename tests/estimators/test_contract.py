@@ -14,9 +14,15 @@ from testbed.estimators.baselines.random_data_points import RandomDataPoints
 from testbed.estimators.baselines.random_dictionary import RandomDictionary
 from testbed.estimators.baselines.raw_neurons import RawNeurons
 from testbed.estimators.baselines.supervised_probe import SupervisedProbe
+from testbed.estimators.classical.dictionary_learning import DictionaryLearning
 from testbed.estimators.classical.fast_ica import FastICA
+from testbed.estimators.classical.k_means import KMeans
+from testbed.estimators.classical.ksvd import KSVD
 from testbed.estimators.classical.nmf import NMF
 from testbed.estimators.classical.pca import PCA
+from testbed.estimators.classical.promax import Promax
+from testbed.estimators.classical.sparse_pca import SparsePCA
+from testbed.estimators.classical.varimax import Varimax
 from testbed.estimators.sparse.autoencoder import SparseAutoencoder
 from testbed.estimators.sparse.topk_sae import TopKSAE
 
@@ -24,11 +30,14 @@ SMALL = [
     PCA.small(),
     FastICA.small(),
     NMF.small(),
+    Varimax.small(),
+    Promax.small(),
+    SparsePCA.small(),
     RandomDictionary.small(),
     RawNeurons.small(),
     TopKSAE(n_codes=32, k=4, samples=4000, batch_size=128),
 ]
-PARTICULAR = [Identity(), RandomDataPoints.small()]
+PARTICULAR = [Identity(), RandomDataPoints.small(), KMeans.small(), DictionaryLearning.small(), KSVD.small()]
 """Those that read no number of rows, or refuse data with too few different ones."""
 names = pytest.mark.parametrize("estimator", SMALL, ids=lambda e: type(e).__name__)
 
@@ -63,7 +72,7 @@ def test_promises_are_kept(estimator):
 )
 def test_hard_data_give_finite_codes_and_rows(estimator, x):
     if isinstance(estimator, SparseAutoencoder) and (len(x) < estimator.n_codes or bool((x == x[0]).all())):
-        with pytest.raises(InvalidInput, match="give more rows|give data that vary"):
+        with pytest.raises(InvalidInput, match=r"give more rows|give data that vary"):
             estimator.clone().fit(x, seed=0)
         return
     fitted = estimator.clone().fit(x, seed=0)
