@@ -61,6 +61,7 @@ $(PEERS_READY): pyproject.toml constraints.txt constraints-peers.txt Makefile
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt torch  # first, so that nothing brings another build
 	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt -c constraints-peers.txt -e '.[peers]'
+	$(PEERS)/bin/python -m pip install --quiet --no-deps -c constraints-peers.txt dictionary-learning overcomplete  # no torchvision
 	@touch $@
 
 results: $(READY) ## Run the suites anew and refresh the committed reference results.

@@ -51,6 +51,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "transcoder": "testbed.estimators.sparse.transcoder:Transcoder",
         "crosscoder": "testbed.estimators.sparse.crosscoder:Crosscoder",
         "jacobian_sae": "testbed.estimators.sparse.jacobian_sae:JacobianSAE",
+        "pretrained_sae": "testbed.estimators.peers.pretrained:PretrainedSAE",
         "frozen_decoder_sae": "testbed.estimators.baselines.frozen_sae:FrozenDecoderSAE",
         "soft_frozen_decoder_sae": "testbed.estimators.baselines.frozen_sae:SoftFrozenDecoderSAE",
         "frozen_encoder_sae": "testbed.estimators.baselines.frozen_sae:FrozenEncoderSAE",
