@@ -103,17 +103,24 @@ def top_k_kernel(values: Array, shift: Array, k: int, width: int, columns: Array
         at = 0
         if above <= k:
             for e in range(count):
-                if found[e] > bar:
+                if found[e] > bar and at < k:
                     columns[i, at] = place[e]
                     kept[i, at] = found[e]
                     at += 1
-        else:  # several entries equal the k-th largest: the bisection ends just below them
+        else:
+            # Several entries equal the k-th largest, just above the bar; or numbers so far apart (infinite, even) that the bisection
+            # gave up: then the bar goes up entry by entry.
             edge = top
+            while True:
+                edge = top
+                for e in range(count):
+                    if bar < found[e] < edge:
+                        edge = found[e]
+                if edge >= top or count_above(found, count, edge) < k:
+                    break
+                bar = edge
             for e in range(count):
-                if bar < found[e] < edge:
-                    edge = found[e]
-            for e in range(count):
-                if found[e] > edge:
+                if found[e] > edge and at < k:
                     columns[i, at] = place[e]
                     kept[i, at] = found[e]
                     at += 1
