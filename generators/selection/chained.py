@@ -32,6 +32,8 @@ WIDEST = 12
 """Most constituents of a composite."""
 ROWS, NEWTON, AVERAGED = 512, 24, 120
 """Chains, steps of Newton's method on noisy moments, and steps that are averaged after them; each is one sweep of all chains."""
+LARGEST_TILT = 25.0
+"""Tilts beyond this are on their way to infinity."""
 MARGIN, ERRORS = 0.01, 4.5
 """A requested rate holds if the realised one is within that many standard errors and this share of the rate's standard deviation."""
 
@@ -201,15 +203,25 @@ def approximate_tilts(forest: Forest, composition: Compositions, nodes: Tensor, 
         else:
             theta = theta - (inverse @ gap) * (step - NEWTON + 2) ** -0.6
             total += theta / AVERAGED
+        if not bool((theta.abs() < LARGEST_TILT).all()):
+            worst = int((gap / spread).abs().argmax())
+            raise InvalidInput(_sentence(forest, nodes, int(nodes[asked][worst]), float(wanted[worst] + gap[worst]), float(wanted[worst])))
     tilts[nodes[asked]] = total
     found = sampled(forest, composition, nodes, none, tilts)
-    off = (found.held[:, asked].double().mean(dim=0) - wanted).abs()
+    gap = found.held[:, asked].double().mean(dim=0) - wanted
+    off = gap.abs()
     allowed = ERRORS * found.errors()[asked] + MARGIN * spread
     if bool((off > allowed).any()):
         worst = int((off / allowed).argmax())
-        raise InvalidInput(
-            f"the rates requested of the component of node {int(nodes[0])} cannot be had under its rules, or not by stochastic "
-            f"approximation: node {int(nodes[asked][worst])} fires at {float(wanted[worst] - off[worst]):.4g} or "
-            f"{float(wanted[worst] + off[worst]):.4g}, not {float(wanted[worst]):.4g}: change rate or composite_rate, or raise lone_firing"
-        )
+        raise InvalidInput(_sentence(forest, nodes, int(nodes[asked][worst]), float(wanted[worst] + gap[worst]), float(wanted[worst])))
     return tilts[nodes]
+
+
+def _sentence(forest: Forest, nodes: Tensor, node: int, rate: float, wanted: float) -> str:
+    level = max(level for level in range(len(forest.sizes)) if forest.start(level) <= node)
+    return (
+        f"the rates requested of the component of node {int(nodes[0])}, which is too large to enumerate, cannot be had under its rules, or "
+        "not by stochastic approximation (rare rows in which much is on together are hard for it): concept "
+        f"{node - forest.start(level)} of level {level} fires at {rate:.4g}, not {wanted:.4g}: change rate or composite_rate, raise "
+        "lone_firing, or lower all_on or shared"
+    )

@@ -11,7 +11,9 @@ from generators.selection.chained import Sampled
 from generators.selection.configurations import Configurations
 from generators.selection.descent import descent, draw_nodes
 from generators.selection.enumerated import Table, by_chains, component_laws, table_entropies, table_rates, table_variance
+from generators.selection.forest import Forest
 from generators.selection.markov.annealing import Nothing
+from generators.selection.markov.mixing import Sampler
 from generators.selection.messages import entropies, marginals, pass_up, variance_of_count
 from generators.selection.randomness import Ints
 from generators.selection.sharing import components
@@ -27,12 +29,18 @@ def laws(world: World) -> list[Table | Sampled]:
     InvalidInput
         If chains are needed and have not mixed, or trees are correlated there.
     """
-    if world.loadings.shape[1] and any(by_chains(world.forest, nodes, world.sampler) for nodes in components(world.forest)):
+    if world.loadings.shape[1]:
+        refuse_chains(world.forest, world.sampler)
+    return component_laws(world.forest, world.compositions, world.evidence, world.tilts, world.sampler)
+
+
+def refuse_chains(forest: Forest, sampler: Sampler) -> None:
+    """Raise InvalidInput where chains sample a component: correlation needs to know how often each is active."""
+    if forest.shared and any(by_chains(forest, nodes, sampler) for nodes in components(forest)):
         raise InvalidInput(
             "correlation ties components by the probability that they are active, which is not known exactly where chains sample one: "
             "set correlation to 0, or lower shared"
         )
-    return component_laws(world.forest, world.compositions, world.evidence, world.tilts, world.sampler)
 
 
 def sampled_components(world: World) -> list[Sampled]:

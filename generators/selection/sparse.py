@@ -14,7 +14,7 @@ from generators.selection.directions import Dictionary, draw_bias, draw_dictiona
 from generators.selection.enumerated import enumerated_tilts
 from generators.selection.firing import RateLaw, ranked_rates
 from generators.selection.forest import Forest, draw_forest
-from generators.selection.law import States
+from generators.selection.law import States, refuse_chains
 from generators.selection.magnitudes import Law, Magnitudes
 from generators.selection.markov.mixing import SAMPLERS, Sampler
 from generators.selection.messages import Tables
@@ -171,6 +171,8 @@ class SparseConcepts(Generator):
         forest = share(forest, self.shared, seed)
         if self.sampler not in SAMPLERS:
             raise InvalidInput(f"sampler must be 'auto', 'exact' or 'markov_chain', not {self.sampler!r}")
+        if self.correlation:
+            refuse_chains(forest, self.sampler)
         requested = self._requested_rates(forest, seed)
         if forest.shared:
             tilts = enumerated_tilts(forest, compositions, requested, self.sampler)

@@ -38,8 +38,8 @@ class DiscreteHierarchy(Generator):
 
     Before selection leaves are independent. Each composite's table g gives every tuple of its constituents' states a state; the potential
     phi leaves every state a few admissible tuples, its synonyms. Sampling is exact: by messages in forests, by enumeration or elimination
-    in graphs with shared constituents (by Markov chains where more than 2**20 configurations would be open at a time). A joint potential of several
-    concepts is a composite above them with one state.
+    in graphs with shared constituents (where more than 2**20 configurations would be open at a time, Markov chains take over). A joint
+    potential of several concepts is a composite above them with one state.
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ from testbed.contracts import InvalidInput
 def law_of(model: Model, sampler: Sampler = "auto") -> Law:
     """The law of a model: by messages if it is a forest, by enumeration if it is small, else by elimination. All are exact.
 
-    Where even that is too large, by Markov chains (unless `sampler` is ``"exact"``); ``"markov_chain"`` takes them wherever constituents are
-    shared.
+    Where even that is too large, by Markov chains (unless `sampler` is ``"exact"``); ``"markov_chain"`` takes them wherever constituents
+    are shared.
 
     Raises
     ------

@@ -194,8 +194,8 @@ def _blocks(variables: int, cardinality: NDArray[np.int64], members: Sequence[Se
             users[v].append(f)
     for f in range(len(members)):
         sets += [sets[f] | sets[g] for g in sorted({g for v in below[f] for g in users[v] if g > f})[:8]]
-    for one in sets:
-        order = generator.permutation(sorted(one)).tolist()
+    for together in sets:
+        order = generator.permutation(sorted(together)).tolist()
         while order:
             size, run = 1, []
             for v in order:
