@@ -12,7 +12,7 @@ from testbed.contracts import Intervenable, InvalidInput, Savable
 
 
 def world(**params):
-    return ContinuousHierarchy(**{"levels": (2, 6), "dimension": 12, "cells": 128, **params})
+    return ContinuousHierarchy(**{"levels": (2, 6), "dimension": 12, "cells": 96, **params})
 
 
 def rmse(instance, view, n=2000):
