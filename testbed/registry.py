@@ -40,6 +40,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "estimators": {
         "topk_sae": "testbed.estimators.sparse.topk_sae:TopKSAE",
         "batch_topk_sae": "testbed.estimators.sparse.batch_topk_sae:BatchTopKSAE",
+        "minimal_dictionary": "testbed.estimators.sparse.minimal_dictionary:MinimalDictionary",
+        "annealed_sae": "testbed.estimators.sparse.annealed_sae:AnnealedSAE",
         "matryoshka_sae": "testbed.estimators.sparse.matryoshka_sae:MatryoshkaSAE",
         "relu_sae": "testbed.estimators.sparse.relu_sae:ReLUSAE",
         "p_annealing_sae": "testbed.estimators.sparse.p_annealing_sae:PAnnealingSAE",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -52,10 +52,14 @@ class BatchTopKSAE(TopKSAE):
     def frozen(self) -> tuple[str, ...]:
         return (*super().frozen(), "threshold")
 
+    def k_now(self, params: Mapping[str, Any], share: float) -> int:
+        """Mean number of codes that a row keeps when `share` of training is done."""
+        return self.k_at(share)
+
     def activate(self, params: Params, pre: Tensor, share: float) -> Tensor:
         if share >= 1.0:
             return torch.where(pre > params["threshold"], pre, 0.0).relu()
-        kept = min(pre.numel(), self.k_at(share) * pre.shape[0])
+        kept = min(pre.numel(), self.k_now(params, share) * pre.shape[0])
         value, index = pre.flatten().topk(kept, sorted=False)
         return torch.zeros_like(pre).flatten().scatter(0, index, value.relu()).view_as(pre)
 
@@ -69,7 +73,7 @@ class BatchTopKSAE(TopKSAE):
         threshold[0] = smallest if float(threshold[0]) == 0 else MEMORY * float(threshold[0]) + (1 - MEMORY) * smallest
 
     def entries(self, params: Mapping[str, Array], pre: Array, share: float) -> tuple[Array, Array, Array]:
-        kept = min(pre.size, self.k_at(share) * len(pre))
+        kept = min(pre.size, self.k_now(params, share) * len(pre))
         guess = 0.8 * float(params["threshold"][0])
         while True:
             bar = np.full(pre.shape[1], guess, pre.dtype)

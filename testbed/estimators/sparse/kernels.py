@@ -231,9 +231,10 @@ def update(
             norm = zero
             for t in range(d):
                 norm += atom[t] * atom[t]
-            scale = 1 / math.sqrt(norm)
-            for t in range(d):
-                atom[t] *= scale
+            if norm > zero:
+                scale = 1 / math.sqrt(norm)
+                for t in range(d):
+                    atom[t] *= scale
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -251,10 +252,10 @@ def above(pre: Array, shift: Array, bar: Array, indptr: Array, columns: Array, v
         row = pre[i]
         for start in range(0, m, width):
             stop = min(start + width, m)
-            any_ = np.int32(0)
+            hits = np.int32(0)
             for j in range(start, stop):
-                any_ += np.int32(1) if row[j] + shift[j] > bar[j] else np.int32(0)
-            if any_ == 0:
+                hits += np.int32(1) if row[j] + shift[j] > bar[j] else np.int32(0)
+            if hits == 0:
                 continue
             if count <= room:
                 at = count
@@ -263,7 +264,7 @@ def above(pre: Array, shift: Array, bar: Array, indptr: Array, columns: Array, v
                     columns[at] = j
                     values[at] = v
                     at += 1 if v > bar[j] else 0
-            count += any_
+            count += int(hits)
         indptr[i + 1] = count
     return count
 

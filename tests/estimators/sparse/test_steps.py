@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from testbed.estimators.sparse.annealed_sae import AnnealedSAE
 from testbed.estimators.sparse.batch_topk_sae import BatchTopKSAE
 from testbed.estimators.sparse.framing import weights
 from testbed.estimators.sparse.jump_relu_sae import JumpReLUSAE
@@ -16,6 +17,7 @@ from testbed.estimators.sparse.topk_sae import TopKSAE
 STEPS = 100
 SHARED = {"n_codes": 40, "batch_size": 64, "samples": 64 * STEPS, "precision": "double"}
 MODELS = [
+    AnnealedSAE(**SHARED),
     TopKSAE(k=5, k_start=2, **SHARED),
     TopKSAE(k=5, bias="learned", **SHARED),
     BatchTopKSAE(k=5, **SHARED),

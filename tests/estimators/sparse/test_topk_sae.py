@@ -119,7 +119,7 @@ def test_what_cannot_be_fitted_is_refused(rows, params, message):
 
 
 def test_fewer_rows_than_codes_are_refused(rows):
-    with pytest.raises(InvalidInput, match="47 rows, but TopKSAE .* needs at least 48"):
+    with pytest.raises(InvalidInput, match=r"47 rows, but TopKSAE .* needs at least 48"):
         small().fit(rows[:47], seed=0)
 
 
