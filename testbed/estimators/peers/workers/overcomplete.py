@@ -14,12 +14,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .protocol import Batches, History, Probe, Spec, settings_for, shell
+from .protocol import Batches, History, Probe, Spec, settings_for, shell, stand_in
 
 
 def train(spec: Spec, data: Batches, folder: Path, history: History) -> Probe:
     """Train by ``train_sae``; the fused dictionary and the encoder are written as one safetensors file."""
     shell("overcomplete")
+    stand_in("PIL", "Image")
     sae, losses = importlib.import_module("overcomplete.sae"), importlib.import_module("overcomplete.sae.losses")
     kind, k, d, m = spec["kind"], spec["k"], spec["d"], spec["n_codes"]
     options = dict(spec["options"])
