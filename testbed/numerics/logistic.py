@@ -17,8 +17,8 @@ def logistic_readouts(x: Tensor, events: Tensor, *, ridge: float, max_iter: int)
 
     .. math:: \min_{w, v} \frac1n \sum_t \Big[ \log(1 + e^{s_t}) - y_t s_t \Big] + \frac\rho2 \|w\|^2, \qquad s_t = w^\top u_t + v
 
-    for each event y by itself, with u the whitened rows, so that :math:`\rho` has no units. All are fitted together by L-BFGS [1]_ in
-    float64.
+    for each event y by itself, with u the whitened rows, so that :math:`\rho` has no units. All are fitted together by L-BFGS [1]_, in
+    the precision of the rows.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ def logistic_readouts(x: Tensor, events: Tensor, *, ridge: float, max_iter: int)
     .. [1] Liu & Nocedal (1989), On the limited memory BFGS method for large scale optimization.
     """
     n, c = events.shape
-    y = events.double()
+    y = events.to(x.dtype)
     mean = x.double().mean(dim=0)
     off = x.double() - mean
     variance, directions = torch.linalg.eigh(off.T @ off / n)
     used = variance > RANK * variance[-1].clamp_min(torch.finfo(torch.float64).tiny)
     whiten = directions[:, used] / variance[used].sqrt()  # (d, r)
-    u = off @ whiten
+    u = (off @ whiten).to(x.dtype)
     rate = (y.sum(dim=0) + 0.5) / (n + 1)
     w, v = u.new_zeros(u.shape[1], c).requires_grad_(), (rate / (1 - rate)).log().requires_grad_()
     fit = torch.optim.LBFGS(
@@ -68,8 +68,8 @@ def logistic_readouts(x: Tensor, events: Tensor, *, ridge: float, max_iter: int)
     with torch.no_grad():
         fit.step(loss)  # type: ignore[no-untyped-call]
         loss()
-    weights = whiten @ w.detach()
-    return weights, v.detach() - mean @ weights, bool(slope <= 10 * TOLERANCE)
+    weights = whiten @ w.detach().double()
+    return weights.to(x.dtype), (v.detach().double() - mean @ weights).to(x.dtype), bool(slope <= 10 * TOLERANCE)
 
 
 def best_cut(scores: Tensor, events: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def test_separable_constant_and_missing_events_stay_finite():
     weights, intercept, _ = logistic_readouts(x, events, ridge=1e-4, max_iter=100)
     assert weights.isfinite().all()
     assert intercept.isfinite().all()
-    scores = x.double() @ weights + intercept
+    scores = x @ weights + intercept
     assert ((scores[:, 0] > 0) == events[:, 0]).all()
     assert (scores[:, 1] < 0).all()
     assert (scores[:, 2] > 0).all()

@@ -60,9 +60,9 @@ class SupervisedProbe(Estimator):
     def __init__(
         self,
         read: Literal["linear", "logistic"] = "linear",
-        samples: int = 20_000,
+        samples: int = 10_000,
         ridge: float = 1e-4,
-        max_iter: int = 200,
+        max_iter: int = 100,
         view: str | None = None,
     ) -> None:
         self.read = read
@@ -106,9 +106,10 @@ class SupervisedProbe(Estimator):
         self.dictionary_, self.bias_ = atoms.float(), (middle - centre @ atoms).float()
         if self.read == "logistic":
             events = labels > 0
+            x = x.float()
             odds, intercept, self.converged_ = logistic_readouts(x, events, ridge=self.ridge, max_iter=self.max_iter)
             cut = best_cut(x @ odds + intercept, events)
-            self.odds_weights_, self.odds_intercept_ = odds.float(), (intercept - cut).float()
+            self.odds_weights_, self.odds_intercept_ = odds, intercept - cut
         return self
 
     def encode(self, observed: Any) -> Codes:
