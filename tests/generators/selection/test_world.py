@@ -58,8 +58,10 @@ def test_changed_files_are_refused(tmp_path):
         changed = json.loads(json.dumps(about))
         change(changed["state"])
         (tmp_path / "instance.json").write_text(json.dumps(changed))
-        with pytest.raises(InvalidInput, match="not what was written"):
+        with pytest.raises(Damaged, match="not what was written"):
             load_instance(tmp_path)
+        with pytest.raises(InvalidInput, match="not what was written"):
+            from_state(load_file(tmp_path / "instance.safetensors"), changed["state"])
     (tmp_path / "instance.json").write_text(json.dumps(about))
     arrays = load_file(tmp_path / "instance.safetensors")
     arrays["tilts"][0] += 1

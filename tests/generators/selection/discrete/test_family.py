@@ -138,7 +138,10 @@ def test_a_state_that_was_tampered_with_is_refused(tamper):
         ({"observe": "words"}, "'words'"),
         ({"observe": "embedded", "dimension": 0}, "dimension"),
         ({"observe": "embedded", "spread": 0.0}, "spread"),
-        ({"depth": 1, "concepts": [9, 14], "branching": 7, "states": 4, "synonyms": 4000}, r"takes \d+ configurations of open"),
+        (
+            {"depth": 1, "concepts": [9, 14], "branching": 7, "states": 4, "synonyms": 4000, "sampler": "exact"},
+            r"takes \d+ configurations of open",
+        ),
         ({"depth": 1, "constituents": [[[0, 1], [1, 0], [0, 1], [1, 0]]], "states": 4, "synonyms": 1}, "acceptance 0|unreachable"),
     ],
 )
