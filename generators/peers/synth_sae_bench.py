@@ -26,7 +26,7 @@ class SynthSAEBench(Generator):
 
     ``truth.rates`` are realised marginals, not nominal ones: exact for independent draws, and under the copula averaged over its common
     factors with the standard error in ``facts["rates_error"]`` (0 for roots and free concepts). Sampling costs what the active concepts
-    cost, and under the copula a product of each row's factors with the loadings of roots and free concepts.
+    cost, and under the copula what the proposed ones cost, and a product of each row's factors with the loadings of frequent concepts.
 
     ``SynthSAEBench.miniature()`` is the same with 1,024 concepts in 128 dimensions and 8 roots.
 
