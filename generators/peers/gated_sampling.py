@@ -4,10 +4,10 @@ r"""Drawing parent-gated concepts, at a cost that grows with the number of activ
 and free concepts by an alias table [1]_: one that gets any is on, with probability :math:`1 - e^{-\lambda_i} = q_i`. Each active parent
 then asks once which of its exclusive children stays.
 
-*Copula.* Given the common factors, draws are independent with :math:`q_i(f)`. Rare free concepts are proposed by a bound that depends on the
-length of f alone (`generators.peers.gated_rare`). The others stand in tiles of eight of like rate; a tile's largest argument of :math:`\Phi`
-bounds the hazard of all of it, points fall at that rate, and each is kept with the ratio of its concept's own hazard to the bound
-(thinning [2]_). Children are asked where their parent is on, and nowhere else.
+*Copula.* Given the common factors, draws are independent with :math:`q_i(f)`. Rare free concepts are proposed by a bound that depends on
+the length of f alone (`generators.peers.gated_rare`). The others stand in tiles of eight of like rate; a tile's largest argument of
+:math:`\Phi` bounds the hazard of all of it, points fall at that rate, and each is kept with the ratio of its concept's own hazard to the
+bound (thinning [2]_). Children are asked where their parent is on, and nowhere else.
 
 References
 ----------
