@@ -61,8 +61,9 @@ class SparseAutoencoder(Estimator):
     revivals : int
         How often dead latents are looked for.
     inference : {"encoder", "pursuit", "regression"}
-        How rows are encoded after training: by the encoder, by orthogonal matching pursuit in the dictionary, or by non-negative
-        regression on the dictionary; the last two with the number of active codes and the smallest code that the encoder shows in training.
+        How rows are encoded after training: by the encoder, by orthogonal matching pursuit in the dictionary (with the largest number of
+        active codes that the encoder shows in training, all but 1 % of rows, and its smallest codes as threshold), or by non-negative
+        regression on the dictionary (with its smallest codes as penalty).
     held_out : int
         Rows put aside, whose loss is in the learning curve; 0 for none.
     patience : int

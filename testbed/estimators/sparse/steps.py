@@ -97,10 +97,12 @@ class Stepper(ABC):
         """Point latents of one model that fired for no row of the window at what is badly reconstructed."""
         model, generator = self.models[place], self.generators[place]
         dead = (self.fired[place] == 0).nonzero()[:, 0]
+        towards = residual if model.revival == "residual" else model.split(x)[1]
+        squared = torch.where(towards.square().sum(dim=1) > 0, squared, 0.0)  # a row at the centre has no direction
         if model.revival == "none" or not model.revivals or not len(dead) or not float(squared.sum()) > 0:
             return
         draw = squared.double().cpu().multinomial(len(dead), replacement=True, generator=generator).to(x.device)
-        direction = normalize((residual if model.revival == "residual" else model.split(x)[1])[draw], dim=1)
+        direction = normalize(towards[draw], dim=1)
         params = {n: v[place] for n, v in self.params.items()}
         if "decoder" not in self.frozen:
             params["decoder"][dead] = direction
@@ -109,8 +111,8 @@ class Stepper(ABC):
         if encoder is not None and "encoder" not in self.frozen:
             living = encoder[self.fired[place] > 0].norm(dim=1)
             size = living.mean() if len(living) else encoder.new_ones(())
-            towards = params["decoder"][dead] if encoder.shape[1] == direction.shape[1] else normalize(encoder[dead], dim=1)
-            encoder[dead] = size * towards
+            along = params["decoder"][dead] if encoder.shape[1] == direction.shape[1] else normalize(encoder[dead], dim=1)
+            encoder[dead] = size * along
             touched.append("encoder")
         touched += model.reset(params, dead, self.fired[place] > 0)
         for name in touched:

@@ -142,7 +142,10 @@ class _Run:
                 self.done += 1
                 self.seen += len(batch)
                 closes = self.done % self.window == 0 or self.done == self.steps
-                list(every(lambda s, x=x, w=weight, t=share, c=closes: s.step(x, w, t, self.done, c), self.steppers))
+                try:
+                    list(every(lambda s, x=x, w=weight, t=share, c=closes: s.step(x, w, t, self.done, c), self.steppers))
+                except ZeroDivisionError:  # compiled loops meet NaN where a norm should be
+                    raise self._diverged(self.models[0], math.nan) from None
                 if closes:
                     self._close(x, weight)
                 if checkpoint is not None and checkpoint.due():
@@ -157,6 +160,8 @@ class _Run:
             held = [math.nan] * len(group) if self.held is None else stepper.evaluate(self.held, self.frame.weights(self.held))
             for place, i in enumerate(group):
                 loss, active, dead = stepper.report(place)
+                if not math.isfinite(loss):
+                    raise self._diverged(self.models[i], loss)
                 explained = 1 - loss / variance if variance > 0 else 0.0
                 for name, value in zip(CURVES, (self.seen, active, loss, explained, dead, held[place]), strict=True):
                     if name in self.history[i]:
@@ -168,6 +173,10 @@ class _Run:
             better = total < self.best
             self.best, self.since = min(total, self.best), 0 if better else self.since + 1
             self.stopped = self.since >= patience
+
+    def _diverged(self, model: SparseAutoencoder, loss: float) -> InvalidInput:
+        lead = f"{type(model).__name__} diverged: after {self.seen} rows its loss is {loss}"
+        return InvalidInput(f"{lead}: lower lr, which is {model.lr:g}")
 
     def finish(self, head: Tensor) -> None:
         for group, stepper in zip(self.groups, self.steppers, strict=True):
