@@ -25,6 +25,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "pursuit": ("k",),
 }
 LAYER_NORM_EPS = 1e-5
+PROBES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +205,8 @@ class SparseCoder:
 def coder_of(estimator: Any) -> SparseCoder:
     """The coder of a fitted estimator: its ``coder_``, else one read off ``encoder_``, ``encoder_bias_``, ``dictionary_`` and ``bias_``.
 
-    With an attribute ``threshold_`` it is a JumpReLU, with a parameter ``k`` a TopK, else a ReLU.
+    With ``gain_`` (a logarithm) and ``magnitude_bias_`` it is gated, with ``threshold_`` a JumpReLU, with a parameter ``k`` a TopK, else a
+    ReLU. What is read off must then give the estimator's own codes of a few rows: a deeper encoder, or another inference, is refused.
 
     Raises
     ------
@@ -219,9 +221,31 @@ def coder_of(estimator: Any) -> SparseCoder:
             f"{type(estimator).__name__} has no {', '.join(missing)}: fit it first; only sparse autoencoders with one linear layer "
             "can be written as weights"
         )
-    tensors: dict[str, Any] = {name.removesuffix("_"): getattr(estimator, name) for name in names}
+    coder = _read_off(estimator, {name.removesuffix("_"): getattr(estimator, name) for name in names})
+    rows = _likely_rows(coder)
+    found, wanted = coder.codes(rows), dense(estimator.encode(rows)).to(coder.encoder.dtype)
+    if found.shape != wanted.shape or not torch.allclose(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max())):
+        raise InvalidInput(
+            f"{type(estimator).__name__} does not encode by one linear layer and one activation (is it deeper, or its inference another?): "
+            "only such autoencoders can be written as weights"
+        )
+    return coder
+
+
+def _read_off(estimator: Any, tensors: dict[str, Any]) -> SparseCoder:
     threshold, k = getattr(estimator, "threshold_", None), getattr(estimator, "k", None)
+    if isinstance(gain := getattr(estimator, "gain_", None), Tensor):
+        return SparseCoder(**tensors, activation="gated", gain=gain.exp(), magnitude_bias=estimator.magnitude_bias_)
     if threshold is not None:
         theta = torch.as_tensor(threshold, dtype=tensors["encoder"].dtype, device=tensors["encoder"].device)
         return SparseCoder(**tensors, activation="jump_relu", threshold=theta.expand(len(tensors["encoder"])).clone())
     return SparseCoder(**tensors, activation="relu" if k is None else "topk", k=k)
+
+
+def _likely_rows(coder: SparseCoder) -> Tensor:
+    """Rows that the dictionary describes, with a few atoms each at the scale of the decoder, shape (`PROBES`, d)."""
+    generator = torch.Generator().manual_seed(0)
+    m, _ = coder.dictionary.shape
+    on = torch.rand(PROBES, m, generator=generator) < 4 / m
+    codes = (on * (1 + torch.rand(PROBES, m, generator=generator))).to(coder.dictionary)
+    return codes @ coder.dictionary + coder.bias

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from testbed.contracts import InvalidInput, NotApplicable, SparseRows
+from testbed.estimators.sparse.batch_topk_sae import BatchTopKSAE
 from testbed.estimators.sparse.coder import SparseCoder, coder_of
+from testbed.estimators.sparse.gated_sae import GatedSAE
+from testbed.estimators.sparse.jump_relu_sae import JumpReLUSAE
+from testbed.estimators.sparse.matryoshka_sae import MatryoshkaSAE
+from testbed.estimators.sparse.relu_sae import ReLUSAE
 from testbed.estimators.sparse.topk_sae import TopKSAE
 
 M, D = 11, 6
@@ -126,9 +131,28 @@ def test_an_attribute_threshold_makes_it_a_jump_relu():
     class Threshold:
         encoder_, encoder_bias_, dictionary_, bias_, k, threshold_ = draw(M, D), draw(M), draw(M, D), draw(D), 3, 0.5
 
+        def encode(self, x):
+            z = (x - self.bias_) @ self.encoder_.T + self.encoder_bias_
+            return z.relu() * (z > 0.5)
+
     found = coder_of(Threshold())
     assert found.activation == "jump_relu"
     assert torch.equal(found.threshold, torch.full((M,), 0.5))
+
+
+@pytest.mark.parametrize("cls", [ReLUSAE, JumpReLUSAE, GatedSAE, BatchTopKSAE, MatryoshkaSAE])
+def test_every_kind_of_ours_with_one_linear_layer_can_be_written(cls):
+    x = draw(2000, D)
+    sae = cls.small().set_params(n_codes=M, samples=2000).fit(x, seed=0)
+    codes = sae.encode(x)
+    assert torch.allclose(coder_of(sae).codes(x), codes.dense() if isinstance(codes, SparseRows) else codes, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{"encoder_depth": 2}, {"inference": "pursuit"}])
+def test_what_is_more_than_one_linear_layer_is_refused(change):
+    sae = TopKSAE(n_codes=M, k=2, samples=2000, batch_size=100, **change).fit(draw(600, D), seed=0)
+    with pytest.raises(InvalidInput, match=r"one linear layer|encoder has shape"):
+        coder_of(sae)
 
 
 @pytest.mark.cuda
