@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from generators.selection.continuous.couplings import slope, unwarp, warp
-from generators.selection.continuous.laws import TINY, Density, Message, Point, place_in_cell, spread_nodes
+from generators.selection.continuous.laws import TINY, Density, Message, Point, ascending, place_in_cell, spread_nodes
 from generators.selection.continuous.selection import Selection
 
 LEAST = 1e-12
@@ -150,11 +150,11 @@ def warped(message: Message, tau: float) -> Message:
 
 
 def rows_of(R: Tensor, rotation: Rotation, x: Density, y: Density, phi: Selection) -> Table:
-    """Tabulate P along the lines of given R, shape (n,)."""
+    """Tabulate P along the lines of given R, shape (n,), on the CPU."""
     low, high = rotation.ends(R, x, y)
     at_x = (rotation.alpha * R[:, None] - x.nodes) / rotation.beta
     at_y = (y.nodes - rotation.beta * R[:, None]) / rotation.alpha
-    Q = torch.cat([at_x, at_y], dim=1).clamp(low[:, None], high[:, None]).sort(dim=1).values
+    Q = ascending(torch.cat([at_x, at_y], dim=1).clamp(low[:, None], high[:, None]))
     values = x.at(rotation.alpha * R[:, None] - rotation.beta * Q) * y.at(rotation.beta * R[:, None] + rotation.alpha * Q)
     values = values * phi.of_complement(unwarp(Q, rotation.tau))
     masses = (values[:, 1:] + values[:, :-1]) / 2 * Q.diff(dim=1)

@@ -17,7 +17,7 @@ import torch
 
 from generators.selection.continuous.couplings import slope, unwarp
 from generators.selection.continuous.graph import Node, Nodes, World
-from generators.selection.continuous.laws import TINY, Density, Message, Point
+from generators.selection.continuous.laws import TINY, Density, Message, Point, ascending
 from generators.selection.continuous.links import Link, Rotation, rows_of, warped
 from generators.selection.continuous.selection import Selection
 from testbed.contracts import Setting
@@ -117,7 +117,7 @@ def _weighed(
         low, high = torch.maximum(low, ends[:, :1]), torch.minimum(high, ends[:, 1:])
     high = torch.maximum(low, high)
     Y = torch.cat([y.nodes.expand(len(X), -1), (weight.nodes - a * X) / b], dim=1)
-    Y = torch.maximum(low, torch.minimum(Y, high)).sort(dim=1).values  # an empty line has all its nodes at `low`
+    Y = ascending(torch.maximum(low, torch.minimum(Y, high)))  # an empty line has all its nodes at `low`
     values = y.at(Y) * weight.at(a * X + b * Y) * phi.of_complement(unwarp(c * X + d * Y, rotation.tau))
     return Density(x.nodes, x.values * ((values[:, 1:] + values[:, :-1]) / 2 * Y.diff(dim=1)).sum(dim=1)).normalised()
 
