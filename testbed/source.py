@@ -183,9 +183,11 @@ def _read(module: str, file: Path, qualname: str, depth: int) -> ClassText | Non
         return None
     constants: dict[str, Any] = {}
     inherited: tuple[Parameter, ...] | None = ()
+    fields: dict[str, Parameter] | None = {}
     for base in reversed(node.bases):
         text = _read_base(module, file, tree, base, depth)
         inherited = text.parameters if text is not None else (() if ast.unparse(base) in ("ABC", "object") else None)
+        fields = None if fields is None or inherited is None else fields | {p.name: p for p in inherited}
         constants |= text.constants if text is not None else {}
     for item in node.body:
         target = item.target if isinstance(item, ast.AnnAssign) else item.targets[0] if isinstance(item, ast.Assign) else None
@@ -197,11 +199,37 @@ def _read(module: str, file: Path, qualname: str, depth: int) -> ClassText | Non
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is not None:
         parameters = _parameters(init)
+    elif node.decorator_list:
+        parameters = _fields(node, fields) if _is_dataclass(tree, node) and fields is not None else None
     else:
-        parameters = None if node.decorator_list else inherited
+        parameters = inherited
     summary = (ast.get_docstring(node) or "").strip().split("\n\n")[0].replace("\n", " ")
     summary = re.sub(r" \[\d+\]_", "", summary)  # references are for the documentation
     return ClassText(parameters, constants, summary)
+
+
+def _is_dataclass(tree: ast.Module, node: ast.ClassDef) -> bool:
+    """Whether `dataclass` of the standard library, all of whose fields have the same kind, is a class's only decorator."""
+    names = [ast.unparse(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list]
+    imported = any(isinstance(n, ast.ImportFrom) and n.module == "dataclasses" for n in tree.body)
+    return names == ["dataclass"] and imported
+
+
+def _fields(node: ast.ClassDef, inherited: Mapping[str, Parameter]) -> tuple[Parameter, ...]:
+    """Parameters of a dataclass: its bases' fields, and its own, which take the place of those with the same name."""
+    found = dict(inherited)
+    for item in node.body:
+        if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
+            continue
+        annotation = ast.unparse(item.annotation)
+        options = item.value.keywords if isinstance(item.value, ast.Call) and ast.unparse(item.value.func) == "field" else None
+        if re.match(r"(typing\.)?ClassVar\b", annotation) or any(
+            o.arg == "init" and ast.unparse(o.value) == "False" for o in options or ()
+        ):
+            continue
+        given = item.value is not None if options is None else any(o.arg in ("default", "default_factory") for o in options)
+        found[item.target.id] = Parameter(item.target.id, annotation, not given)
+    return tuple(found.values())
 
 
 def _read_base(module: str, file: Path, tree: ast.Module, base: ast.expr, depth: int) -> ClassText | None:

@@ -68,13 +68,28 @@ def test_constants_are_inherited_as_text():
 
 def test_what_cannot_be_told_from_text_is_left_open(package):
     (package / "odd.py").write_text(
-        "from dataclasses import dataclass\nimport elsewhere\n@dataclass\nclass D:\n    a: int = 1\n"
+        "import elsewhere\n@elsewhere.made\nclass D:\n    a: int = 1\n"
         "class E(elsewhere.Base):\n    pass\nclass F:\n    def __init__(self, **k): ...\nclass G(D):\n    def __init__(self): ...\n"
     )
     assert [read_class(f"pkg.odd:{name}").parameters for name in "DEF"] == [None, None, None]
     assert read_class("pkg.odd:G").parameters == ()
     assert read_class("pkg.odd:H") is None
     assert read_class("nowhere:H") is None
+
+
+def test_fields_of_dataclasses_are_parameters(package):
+    (package / "fields.py").write_text(
+        "from dataclasses import dataclass, field\nfrom typing import ClassVar\n"
+        "@dataclass(kw_only=True)\nclass A:\n    kept: ClassVar[int] = 3\n    a: int\n"
+        "    b: float = 1.0\n    c: list[int] = field(init=False)\n"
+        "@dataclass(kw_only=True)\nclass B(A):\n    d: list[int] = field(default_factory=list)\n"
+        "    a: int = 2\n    e: int = field()\n"
+        "class C(B):\n    pass\n"
+    )
+    found = {name: [(p.name, p.annotation, p.required) for p in read_class(f"pkg.fields:{name}").parameters] for name in "ABC"}
+    assert found["A"] == [("a", "int", True), ("b", "float", False)]
+    assert found["B"] == [("a", "int", False), ("b", "float", False), ("d", "list[int]", False), ("e", "int", True)]
+    assert found["C"] == found["B"]
 
 
 @pytest.mark.parametrize(
