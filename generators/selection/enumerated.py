@@ -70,7 +70,7 @@ def table(forest: Forest, composition: Compositions, nodes: Tensor, evidence: Ev
     if len(leaves) > LARGEST:
         raise InvalidInput(
             f"{len(leaves)} leaves hang together through shared constituents, but at most {LARGEST} can be enumerated: "
-            "lower shared or branching, give levels more composites, or let sampler be 'auto'"
+            "lower shared or branching, or give levels more composites"
         )
     place = {int(node): i for i, node in enumerate(nodes)}
     states = torch.zeros(2 ** len(leaves), len(nodes), dtype=torch.bool)

@@ -16,7 +16,6 @@ from generators.selection.firing import RateLaw, ranked_rates
 from generators.selection.forest import Forest, draw_forest
 from generators.selection.law import States, refuse_chains
 from generators.selection.magnitudes import Law, Magnitudes
-from generators.selection.markov.mixing import SAMPLERS, Sampler
 from generators.selection.messages import Tables
 from generators.selection.rules import Rule, draw_compositions, each, per_level
 from generators.selection.sharing import components, share
@@ -62,10 +61,8 @@ class SparseConcepts(Generator):
         Dimensions of those directions: 1 gives two camps, many give weak correlations.
     shared : int
         Extra memberships: so many constituents belong to a further composite, in the place of one that becomes free. The graph is a DAG
-        then, and exact by enumeration where at most 16 leaves hang together.
-    sampler : {"auto", "exact", "markov_chain"}
-        Of components with shared constituents. ``"auto"``: Markov chains where more leaves hang together, whose rates have a Monte Carlo
-        error, and which are refused unless they have mixed; ``"exact"`` refuses them outright; ``"markov_chain"`` samples all so.
+        then, and exact by enumeration where at most 16 leaves hang together. More are sampled by Markov chains, which are refused unless
+        they have mixed; rates have a Monte Carlo error then.
     magnitude, spread : float
         Mean and standard deviation of magnitudes before rectification.
     magnitude_law : {"rectified_normal", "lognormal", "student", "pareto"}
@@ -117,7 +114,6 @@ class SparseConcepts(Generator):
         clusters: int = 8,
         cluster_cosine: float = 0.5,
         shared: int = 0,
-        sampler: Sampler = "auto",
     ) -> None:
         self.levels = levels
         self.branching = branching
@@ -146,7 +142,6 @@ class SparseConcepts(Generator):
         self.clusters = clusters
         self.cluster_cosine = cluster_cosine
         self.shared = shared
-        self.sampler = sampler
 
     @classmethod
     def small(cls) -> Self:
@@ -169,15 +164,11 @@ class SparseConcepts(Generator):
         if self.shared < 0:
             raise InvalidInput(f"shared must be at least 0, not {self.shared}")
         forest = share(forest, self.shared, seed)
-        if self.sampler not in SAMPLERS:
-            raise InvalidInput(f"sampler must be 'auto', 'exact' or 'markov_chain', not {self.sampler!r}")
         if self.correlation:
-            refuse_chains(forest, self.sampler)
+            refuse_chains(forest, "auto")
         requested = self._requested_rates(forest, seed)
-        if forest.shared:
-            tilts = enumerated_tilts(forest, compositions, requested, self.sampler)
-        else:
-            tilts = solve_tilts(forest, compositions, requested)
+        solve = enumerated_tilts if forest.shared else solve_tilts
+        tilts = solve(forest, compositions, requested)
         every = tuple(range(len(sizes)))
         shown: dict[str, tuple[int, ...]] = {"mixed": every} if self.views == "mixed" else {f"level_{i}": (i,) for i in every}
         dictionaries = {
@@ -188,7 +179,7 @@ class SparseConcepts(Generator):
         shows = {view: Shows(levels, noise=sigma) for (view, levels), sigma in zip(shown.items(), noise, strict=True)}
         loadings = self._loadings(len(components(forest)), seed)
         steering = unsteered(len(tilts))
-        world = World(forest, compositions, tilts, magnitudes, dictionaries, biases, shows, loadings, *steering, self.sampler)
+        world = World(forest, compositions, tilts, magnitudes, dictionaries, biases, shows, loadings, *steering)
         return SparseInstance.of(world)
 
     def _requested_rates(self, forest: Forest, seed: int) -> Tensor:

@@ -1,14 +1,16 @@
 """Components by Markov chains: the law, rates and interventions of enumeration; large ones; what does not mix or cannot be had."""
 
 import itertools
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 
 from generators.saving import load_instance, save_instance
+from generators.selection.enumerated import enumerated_tilts
 from generators.selection.law import States
-from generators.selection.sparse import SparseConcepts
+from generators.selection.sparse import SparseConcepts, SparseInstance
 from testbed.contracts import InvalidInput, NotApplicable
 
 BLOCKS = 3 * 4096
@@ -17,7 +19,9 @@ LARGE = {"levels": (10, 30), "branching": 3, "shared": 12, "rate": 0.4, "rate_fl
 
 
 def world(**params):
-    return SparseConcepts(**{**SMALL, "shared": 3, "sampler": "markov_chain", **params}).draw(2)
+    """A small world, sampled by chains although it could be enumerated."""
+    exact = SparseConcepts(**{**SMALL, "shared": 3, **params}).draw(2).world
+    return SparseInstance.of(replace(exact, sampler="markov_chain"))
 
 
 @cache
@@ -60,14 +64,23 @@ def test_chains_give_the_enumerated_law(params, enumerate_law, assert_same_law):
     check(instance, *law_of(instance, enumerate_law), assert_same_law)
 
 
-def test_requested_rates_hold_up_to_the_stated_error(enumerate_law):
-    instance = world(composite_rate=[0.08, 0.14], lone_firing=0.5)
-    configurations, weights = law_of(instance, enumerate_law)
-    exact = weights @ configurations.double() / weights.sum()
-    wanted = (0.45 * torch.arange(1, 10, dtype=torch.float64) ** -0.5).clamp_min(0.2)
-    requested = torch.cat([torch.full((2,), 0.08).double(), torch.full((4,), 0.14).double(), wanted])
-    found = torch.cat([exact[:6], exact[6:].sort(descending=True).values])
-    assert bool(((found - requested).abs() < 0.03 * (requested * (1 - requested)).sqrt()).all())
+@pytest.mark.parametrize("params", [{"composite_rate": [0.08, 0.14], "lone_firing": 0.5}, {"rule": ["and", "exclusive"]}], ids=str)
+def test_stochastic_approximation_finds_tilts_for_the_rates_asked_for(params, enumerate_law):
+    exact = SparseConcepts(**{**SMALL, "shared": 3, **params}).draw(2)
+    rates, asked = torch.cat(list(exact.truth.rates.values())), torch.ones(15, dtype=torch.bool)
+    asked[:6] = "composite_rate" in params
+    requested = torch.where(asked, rates, torch.nan)
+    it = exact.world
+    tilts = enumerated_tilts(it.forest, it.compositions, requested, "markov_chain")
+    configurations, weights = enumerate_law(it.forest, lambda level, i: it.compositions[level][i], tilts)
+    found = weights @ configurations.double() / weights.sum()
+    assert bool(((found - rates).abs() < 0.03 * (rates * (1 - rates)).sqrt())[asked].all())
+
+
+def test_components_too_large_to_be_exact_can_be_refused():
+    it = large().world
+    with pytest.raises(InvalidInput, match="hang together"):
+        SparseInstance.of(replace(it, sampler="exact"))
 
 
 SETTINGS = [{(2, 3): 1.0}, {(1, 1): 0.0}, {(1, 0): 2.0, (2, 0): 0.0}]
@@ -142,7 +155,6 @@ def test_assumptions_that_need_the_exact_law_do_not_apply():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({**LARGE, "sampler": "exact"}, "hang together"),
         ({**LARGE, "correlation": 0.5}, "correlation"),
         ({**LARGE, "composite_rate": 0.5}, "cannot fire at rate 0.5"),
         # All composites together gain 1e6 each: all off, or all on.
@@ -151,7 +163,7 @@ def test_assumptions_that_need_the_exact_law_do_not_apply():
             "not mixed|cannot be had",
         ),
     ],
-    ids=["exact", "correlation", "rate", "modes"],
+    ids=["correlation", "rate", "modes"],
 )
 def test_what_chains_cannot_do_is_refused(params, message):
     with pytest.raises(InvalidInput, match=message):

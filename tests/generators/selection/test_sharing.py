@@ -138,8 +138,6 @@ def test_shared_constituents_are_saved_and_correlated_like_others(tmp_path):
     [
         ({"shared": -1}, "shared must be"),
         ({"levels": (1, 9), "branching": 3, "shared": 1}, "only 0 of 1"),
-        ({"levels": (20, 60), "branching": 3, "shared": 24, "sampler": "exact"}, "hang together"),
-        ({"sampler": "gibbs"}, "sampler must be"),
         ({"composite_rate": 0.9}, r"rate\(composite 1.3\) <= rate\(2.4\) : 0.9 > 0.2"),
         ({"composite_rate": [0.3, 0.19]}, r"rate\(composite 0.0\) <= rate\(composite 1.2\) : 0.3 > 0.19"),
     ],
