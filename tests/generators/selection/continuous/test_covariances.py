@@ -113,7 +113,7 @@ def test_covariances_and_entropies_match_importance_weighted_base_samples(base_s
         forced = {(1, 0): float(instance.truth.facts["mean/1"][0]) + 0.1, (2, 3): 0.2}
         instance = instance.do_then_select(forced)
     facts = instance.truth.facts
-    values, weight = base_sample(instance, 200_000, 1, forced)
+    values, weight = base_sample(instance, 100_000, 1, forced)
     rows, w = torch.cat(values, dim=1), weight / weight.sum()
     centred = rows - w @ rows
     products = centred[:, :, None] * centred[:, None]

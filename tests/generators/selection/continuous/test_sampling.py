@@ -193,9 +193,9 @@ def test_composites_are_composed_of_the_leaves_that_are_returned(case):
 
 def test_means_match_importance_weighted_base_samples(base_sample):
     instance = drawn(levels=(1, 2, 4), branching=2, nonlinearity=0.5, agreement=1.5)
-    values, weight = base_sample(instance, 400_000, 1)
+    values, weight = base_sample(instance, 200_000, 1)
     base, w = torch.cat(values, dim=1), weight / weight.sum()
-    rows = sampled(instance, 400_000, 2)
+    rows = sampled(instance, 200_000, 2)
     for power in (1, 2):
         wanted = w @ base**power
         error = ((w**2) @ (base**power - wanted) ** 2 + (rows**power).var(dim=0) / len(rows)).sqrt()
@@ -276,8 +276,8 @@ def test_conditioning_is_rejection_from_the_base_law_on_the_surface_of_that_valu
 def test_do_then_select_is_rejection_from_the_base_law_with_forced_values(rejected, setting):
     instance = drawn(levels=(1, 2, 4), branching=2, nonlinearity=0.5, selection="bump", width=1.0, agreement=1.5)
     done = instance.do_then_select(setting)
-    reference, acceptance = rejected(instance, 400_000, 1, setting)
-    rows = sampled(done, 200_000, 2)
+    reference, acceptance = rejected(instance, 250_000, 1, setting)
+    rows = sampled(done, 120_000, 2)
     assert same_law(rows, reference) > LEVEL
     assert mmd_p(rows, reference) > MMD_LEVEL
     assert done.truth.facts["acceptance"] == pytest.approx(acceptance, rel=4 / math.sqrt(len(reference)) + 2e-3)
