@@ -173,6 +173,7 @@ def _unselected(truth: Truth) -> dict[tuple[int, int], bool]:
                 continue
             phi = truth.facts[f"selection/{level}"][i]
             own = phi["strength"] == 0 or (phi["kind"] == "none" and phi["agreement"] is None)
+            own = own and not (level == 0 and truth.facts.get("root_selection"))  # phi_S weighs composites of level 0, too
             above = [k for k, members in enumerate(truth.constituents.get(level - 1, ())) if i in members]
             found[level, i] = own and all(found[level - 1, k] for k in above)
     return found

@@ -91,3 +91,8 @@ def test_a_steered_instance_is_not_judged_by_its_moments():
     rows = {row.assumption: row for row in assumption_table(instance, ["not_void"])}
     assert rows["not_void"].verdict == "cannot be told"
     assert "steered" in rows["not_void"].witness["reason"]
+
+
+def test_phi_s_alone_selects_composites_of_level_0():
+    assert table(selection="none")["not_void"].verdict == "fails"
+    assert table(selection="none", root_selection="bump")["not_void"].verdict == "holds"
