@@ -201,7 +201,7 @@ torch.set_num_threads(1)
 g = torch.Generator().manual_seed(0)
 with threadpool_limits(1):
     x = torch.randn(20_000, 32, generator=g)
-    sae = TopKSAE(n_codes=128, k=4, samples=400_000, batch_size=128).fit(torch.split(x, 3000), seed=0, checkpoint=sys.argv[1])
+    sae = TopKSAE(n_codes=128, k=4, samples=100_000, batch_size=128).fit(torch.split(x, 3000), seed=0, checkpoint=sys.argv[1])
 torch.save(sae.get_state()[0], sys.argv[2])
 """
 
