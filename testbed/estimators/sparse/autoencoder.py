@@ -373,5 +373,7 @@ def packed(columns: Array, kept: Array, counts: Array) -> tuple[Array, Array, Ar
     """Entries in compressed rows from padded ones, both (b, k), of which the first ``counts[i]`` are used."""
     indptr = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=indptr[1:])
+    if indptr[-1] == columns.size:  # all are used, as nearly always
+        return indptr, columns.ravel(), kept.ravel()
     used = np.arange(columns.shape[1]) < counts[:, None]
     return indptr, columns[used], kept[used]

@@ -15,6 +15,8 @@ from testbed.estimators.sparse import kernels
 from testbed.estimators.sparse.autoencoder import Array, Params, SparseAutoencoder
 from testbed.estimators.sparse.topk_sae import TopKSAE
 
+GUESS = 0.6
+"""Share of the running threshold above which the entries that may be kept are looked for first; if too few are found, below."""
 MEMORY = 0.99
 """How much of the running threshold each batch keeps."""
 
@@ -74,7 +76,7 @@ class BatchTopKSAE(TopKSAE):
 
     def entries(self, params: Mapping[str, Array], pre: Array, share: float) -> tuple[Array, Array, Array]:
         kept = min(pre.size, self.k_now(params, share) * len(pre))
-        guess = 0.8 * float(params["threshold"][0])
+        guess = GUESS * float(params["threshold"][0])
         while True:
             bar = np.full(pre.shape[1], guess, pre.dtype)
             indptr, columns, values = kernels.entries_above(pre, params["encoder_bias"], bar, 2 * kept)

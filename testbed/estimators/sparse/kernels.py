@@ -244,26 +244,26 @@ def above(pre: Array, shift: Array, bar: Array, indptr: Array, columns: Array, v
     If that is more than `columns` holds, only `indptr` is right: call again with more room.
     """
     n, m = pre.shape
-    width = 32
+    width = 64
     room = len(columns) - width
     count = 0
     indptr[0] = 0
     for i in range(n):
         row = pre[i]
         for start in range(0, m, width):
-            stop = min(start + width, m)
+            part, offset, level = row[start : start + width], shift[start : start + width], bar[start : start + width]
             hits = np.int32(0)
-            for j in range(start, stop):
-                hits += np.int32(1) if row[j] + shift[j] > bar[j] else np.int32(0)
+            for t in range(len(part)):
+                hits += np.int32(part[t] + offset[t] > level[t])
             if hits == 0:
                 continue
             if count <= room:
                 at = count
-                for j in range(start, stop):
-                    v = row[j] + shift[j]
-                    columns[at] = j
+                for t in range(len(part)):
+                    v = part[t] + offset[t]
+                    columns[at] = start + t
                     values[at] = v
-                    at += 1 if v > bar[j] else 0
+                    at += 1 if v > level[t] else 0
             count += int(hits)
         indptr[i + 1] = count
     return count
