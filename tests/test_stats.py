@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.stats import mean_interval, paired_difference, proportion_interval
+from testbed.stats import holm, mean_interval, paired_difference, proportion_interval
 
 
 def test_student_t_on_a_worked_example():
@@ -71,3 +71,18 @@ def test_proportions_are_exact():
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 10))
     with pytest.raises(ValueError, match="not a proportion"):
         proportion_interval(3, 2)
+
+
+def test_holm_on_a_worked_example():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        holm([math.nan])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_the_p_values_and_bonferroni_and_keeps_their_order(p_values):
+    found = holm(p_values)
+    assert all(p <= q <= min(1.0, len(p_values) * p) + 1e-12 for p, q in zip(p_values, found, strict=True))
+    assert sorted(zip(p_values, found, strict=True)) == sorted(zip(sorted(p_values), sorted(found), strict=True))

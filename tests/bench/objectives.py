@@ -1,0 +1,162 @@
+"""Each estimator's objective at the truth and at what it found: ``python tests/bench/objectives.py --out results/sparse``.
+
+On the instances of the suite `sparse`, with its settings but for `--samples`. Sparse autoencoders are trained three times on the same
+batches: with the true atoms held and nothing else to write with, from the true atoms (the rest of the dictionary starts as ever), and
+from their own start. Of other estimators the objective is evaluated at the true atoms and at theirs. Losses are on held-out rows. Writes
+``objectives.csv`` (a row per instance) and ``objectives.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from evaluators.dictionary.decoder_mcc import DecoderMCC
+from testbed.contracts import Estimator, Instance, Outcome, Sample
+from testbed.estimators.classical.dictionary_learning import DictionaryLearning
+from testbed.estimators.classical.ksvd import KSVD
+from testbed.estimators.sparse.archetypal_sae import ArchetypalSAE
+from testbed.estimators.sparse.autoencoder import SparseAutoencoder
+from testbed.estimators.sparse.minimal_dictionary import MinimalDictionary
+from testbed.estimators.sparse.objective import objective_at, objective_found
+from testbed.estimators.sparse.refinement import coding, description_length
+from testbed.numerics.decoding import linear_decode
+from testbed.numerics.matching import dense
+from testbed.numerics.pursuit import orthogonal_matching_pursuit
+from testbed.numerics.regression import nonnegative_lasso
+from testbed.plan import Sampling, enumerate_trials
+from testbed.registry import load
+from testbed.stages import construct, instance_of
+from testbed.stats import mean_interval
+from testbed.suite import read
+
+KINDS = (SparseAutoencoder, MinimalDictionary, DictionaryLearning, KSVD)
+WHOLE, MARGIN = 0.95, 0.02
+"""A decoder MCC from which nothing is missed, and what counts as a difference, of an MCC or, as a share, of a loss."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("results/sparse"))
+    parser.add_argument("--worlds", nargs="*", default=["two levels", "exclusive"])
+    parser.add_argument("--samples", type=int, default=100_000, help="budget of autoencoders, in place of the suite's")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        table = measured(given.worlds, given.samples)
+    given.out.mkdir(parents=True, exist_ok=True)
+    table.round(5).to_csv(given.out / "objectives.csv", index=False)
+    page = written(table)
+    (given.out / "objectives.md").write_text(page)
+    print(page)
+
+
+def measured(worlds: list[str], samples: int) -> pd.DataFrame:
+    """One row per world, instance and estimator."""
+    plan = enumerate_trials(read(Path("suites/sparse.toml")))
+    rows: list[dict[str, Any]] = []
+    for trial in plan.trials:
+        kind = load(trial.estimator.path)
+        if trial.sampling.generator.label not in worlds or not issubclass(kind, KINDS) or trial.estimator.params.get("inference"):
+            continue
+        params = dict(trial.estimator.params)
+        if issubclass(kind, SparseAutoencoder | MinimalDictionary):
+            params["samples"] = min(samples, int(params["samples"]))
+        instance, train, test = rows_of(trial.sampling)
+        model: Estimator = construct("estimator", trial.estimator.path, params)
+        about = {"world": trial.sampling.generator.label, "instance": trial.sampling.instance, "estimator": trial.estimator.label}
+        rows.append({**about, **objectives(model, instance, train, test, trial.fit_seed)})
+        print(rows[-1], flush=True)
+    return pd.DataFrame(rows)
+
+
+def rows_of(sampling: Sampling) -> tuple[Instance, Sample, Sample]:
+    instance = instance_of(sampling, "cpu")
+    train, test = (instance.sample(sampling.sizes[part], sampling.rows_seed, part) for part in ("train", "test"))
+    return instance, train, test
+
+
+def objectives(model: Estimator, instance: Instance, train: Sample, test: Sample, seed: int) -> dict[str, float]:
+    """Objective with the true atoms, from them, and as found; decoder MCC of the last two."""
+    truth = instance.truth
+    assert truth is not None
+    atoms = normalize(truth.dictionary("mixed"), dim=1)
+
+    def mcc(fitted: Estimator) -> float:
+        outcome = Outcome(fitted.encode(test.observed), test, "mixed", dictionary=fitted.dictionary_, truth=truth, instance=instance)  # type: ignore[attr-defined]
+        return DecoderMCC().score(outcome, seed=0).value
+
+    out = dict.fromkeys(("at truth", "from truth", "found", "mcc from truth", "mcc found"), math.nan)
+    if isinstance(model, SparseAutoencoder):
+        found = objective_found(model, train.observed, seed=seed)
+        out |= {"found": found.loss, "mcc found": mcc(found.model)}
+        if not isinstance(model, ArchetypalSAE):  # its atoms are mixtures of rows: the truth cannot be given
+            started = objective_at(model, train.observed, atoms, seed=seed)
+            held = objective_at(model, train.observed, atoms, seed=seed, hold=True).loss
+            out |= {"at truth": held, "from truth": started.loss, "mcc from truth": mcc(started.model)}
+        return out
+    model.fit(train.observed, seed=seed)
+    x = dense(test.observed.views["mixed"].values) - model.bias_  # type: ignore[attr-defined]
+    at, found_loss = (classical(model, x, d) for d in (atoms, model.dictionary_))  # type: ignore[attr-defined]
+    return out | {"at truth": at, "found": found_loss, "mcc found": mcc(model)}
+
+
+def classical(model: Estimator, x: Tensor, atoms: Tensor) -> float:
+    """Lasso's objective, pursuit's error, or a description's length, of centred rows in a dictionary."""
+    if isinstance(model, DictionaryLearning):
+        codes = nonnegative_lasso(x, atoms, penalty=model.penalty_)
+        error = (x - linear_decode(codes, atoms)).square().sum() / 2 + model.penalty_ * codes.values.sum()
+        return float(error / x.square().sum())
+    if isinstance(model, KSVD):
+        codes = orthogonal_matching_pursuit(x, atoms, max_active=model.k, threshold=0.0)
+        return float((x - linear_decode(codes, atoms)).square().sum() / x.square().sum())
+    assert isinstance(model, MinimalDictionary)
+    quantum = model.threshold_ / 2 / math.sqrt(2 * math.log(len(model.dictionary_)))
+    return description_length(coding(x, atoms, model.threshold_, model.max_active_), len(atoms), model.samples, quantum)
+
+
+def diagnosis(rows: pd.DataFrame) -> str:
+    """What the numbers of one estimator on one world say of a miss, by the 95 % interval over instances."""
+    start = "from truth" if rows["from truth"].notna().all() else "at truth"
+    if rows["mcc found"].mean() >= WHOLE:
+        return "no miss"
+    if rows[start].isna().any():
+        return "the truth is outside the model"
+    excess = mean_interval((rows["found"] / rows[start] - 1).tolist())
+    kept = rows["mcc from truth"].mean()
+    if excess.low > 0 and excess.mean > MARGIN:
+        return "optimisation: the truth is better, and was not found"
+    if start == "at truth":
+        return "objective: it prefers another dictionary to the truth" if excess.high < 0 else "undecided"
+    if kept < rows["mcc found"].mean() + MARGIN:
+        return "objective: training leaves the truth for what it finds anyway"
+    return "not identified: two dictionaries, one nearer the truth, are level"
+
+
+def written(table: pd.DataFrame) -> str:
+    lines = []
+    for world, here in table.groupby("world", sort=False):
+        lines += [
+            f"## {world}",
+            "",
+            "| | at truth | from truth | found | MCC from truth | MCC found | a miss is |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for name, rows in here.groupby("estimator", sort=False):
+            mean = rows[["at truth", "from truth", "found", "mcc from truth", "mcc found"]].mean()
+            cells = ["" if math.isnan(v) else f"{v:.3f}" for v in mean]
+            lines.append(f"| `{name}` | {' | '.join(cells)} | {diagnosis(rows)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
