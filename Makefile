@@ -55,6 +55,8 @@ bench: $(READY) $(PEERS_READY) ## Time the hot paths, one thread, beside peers' 
 	$(BIN)/python tests/bench/sampling.py --out results/speed
 	$(BIN)/python tests/bench/discrete.py --out results/speed
 	$(PEERS)/bin/python tests/bench/peers.py --out results/speed
+	$(PEERS)/bin/python tests/bench/training.py --out results/speed
+	$(BIN)/python tests/bench/training.py --recovery --out results/speed
 	$(BIN)/testbed claims results/speed
 
 $(PEERS_READY): pyproject.toml constraints.txt constraints-peers.txt Makefile
@@ -68,6 +70,9 @@ results: $(READY) ## Run the suites anew and refresh the committed reference res
 	$(BIN)/testbed run quick --jobs $(JOBS) --out runs/results/quick --fresh
 	mkdir -p results/quick
 	cp runs/results/quick/claims.json runs/results/quick/leaderboard.csv results/quick/
+	$(BIN)/testbed run theory/assumptions --jobs $(JOBS) --out runs/results/theory/assumptions --fresh
+	mkdir -p results/theory/assumptions
+	cp runs/results/theory/assumptions/claims.json runs/results/theory/assumptions/leaderboard.csv results/theory/assumptions/
 
 clean: ## Delete what was built (not the results in runs/).
 	rm -rf $(VENV) $(PEERS) build dist site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

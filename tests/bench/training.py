@@ -40,6 +40,7 @@ from testbed.estimators.sparse.minimal_dictionary import MinimalDictionary
 from testbed.estimators.sparse.steps import stepper_for
 from testbed.estimators.sparse.topk_sae import TopKSAE
 from testbed.estimators.sparse.training import fit_together
+from testbed.numerics.matching import cosine, matched_similarity
 from testbed.store import write_json
 
 BATCH, REPEATS = 1024, 5
@@ -224,6 +225,33 @@ def recovery(instances: Sequence[int] = FRESH) -> tuple[list[dict[str, Any]], li
     return claims, found
 
 
+def alone(instances: Sequence[int] = (20_021, 20_022), budget: int = 512_000) -> list[dict[str, Any]]:
+    """Cosine of each true atom with the one matched to it, by level, where parents hardly ever fire alone and where they mostly do."""
+    found = []
+    for seed in instances:
+        for compensate in (True, False):
+            instance = SynthSAEBench.miniature(compensate=compensate).draw(seed)
+            truth = instance.truth
+            assert truth is not None
+            sample = instance.sample(16_384, 1, "test")
+            on = {level: torch.as_tensor(rows.dense() > 0) for level, rows in sample.latents.items()}
+            lonely = [
+                1 - float(on[level + 1][on[level][:, parent]][:, list(children)].any(dim=1).float().mean())
+                for level, tuples in truth.constituents.items()
+                for parent, children in enumerate(tuples)
+                if children and bool(on[level][:, parent].any())
+            ]
+            model = MinimalDictionary(most_codes=1024, samples=budget).fit(instance.sample(budget, 0).observed, seed=0)
+            mcc, f1 = scores(model, instance)
+            similarity = cosine(truth.dictionary("mixed"), model.dictionary_)
+            best = matched_similarity(similarity, similarity).double()
+            sizes = [level.size for level in truth.levels]
+            about = {"instance": seed, "compensate": compensate, "parents_alone": mean(lonely), "mcc": mcc, "f1": f1}
+            found.append({**about, "by_level": [float(part.mean()) for part in best.split(sizes)], "atoms": len(model.dictionary_)})
+            print(json.dumps(found[-1]), flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("results/speed"), help="folder for training.json and claims.json")
@@ -239,7 +267,7 @@ def main() -> None:
                 "torch": torch.__version__,
                 "machine": platform.machine(),
             }
-            write_json(arguments.out / "recovery.json", {**about, "fits": found})
+            write_json(arguments.out / "recovery.json", {**about, "fits": found, "parents_alone": alone()})
         else:
             claims = steps()
     if not arguments.recovery:
