@@ -1,0 +1,1 @@
+"""Search for default settings, on instances that no suite uses."""
