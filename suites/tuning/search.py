@@ -73,6 +73,7 @@ def score(name: str, settings: dict[str, Any], data: list[tuple[Instance, Sample
     """Decoder MCC of an estimator with settings relative to d, mean over the tuning instances."""
     found = []
     for instance, train, test in data:
+        assert instance.truth is not None
         atoms = instance.truth.dictionary("mixed")
         estimator = load(resolve("estimators", name))(**{"n_codes": CODES, **extra, **absolute(settings, atoms.shape[1])})
         estimator.fit(train.observed, seed=0)
@@ -84,10 +85,11 @@ def score(name: str, settings: dict[str, Any], data: list[tuple[Instance, Sample
 def search(name: str, trials: int, seconds: float | None, seed: int, folder: Path, data: list[tuple[Instance, Sample, Sample]]) -> Any:
     """Run or go on with one estimator's study until it has `trials` trials; the first is the class's own defaults."""
     import optuna
+    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / f"{name}.journal")))
+    journal = optuna.storages.JournalStorage(JournalFileBackend(str(folder / f"{name}.journal")))
     ranges = SEARCHED[name]
 
     def objective(trial: Any) -> float:
@@ -115,15 +117,15 @@ def table(name: str, study: Any, command: str, chance: float) -> str:
     kind = load(resolve("estimators", name))
     best = absolute(study.best_params, REFERENCE_DIMENSION)
     finished = [trial for trial in study.trials if trial.value is not None]
+    before = finished[0].value
     lines = [
         f"# {command}",
         f"# {datetime.date.today()}; instances {FIRST_SEED} to {FIRST_SEED + len(INSTANCES) - 1}, {ROWS:,} samples, n_codes {CODES}",
-        f"# k for d {REFERENCE_DIMENSION}; MCC {study.best_value:.3f}, before {finished[0].value:.3f}, chance {chance:.3f}; {len(finished)} trials",
+        f"# k for d {REFERENCE_DIMENSION}; MCC {study.best_value:.3f}, before {before:.3f}, chance {chance:.3f}; {len(finished)} trials",
         f"[{kind.__name__}]",
     ]
-    return (
-        "\n".join(lines + [f"{key} = {value if isinstance(value, int) else float(f'{value:.2g}')}" for key, value in best.items()]) + "\n"
-    )
+    lines += [f"{key} = {value if isinstance(value, int) else float(f'{value:.2g}')}" for key, value in best.items()]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
