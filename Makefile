@@ -70,6 +70,13 @@ results: $(READY) ## Run the suites anew and refresh the committed reference res
 	$(BIN)/testbed run quick --jobs $(JOBS) --out runs/results/quick --fresh
 	mkdir -p results/quick
 	cp runs/results/quick/claims.json runs/results/quick/leaderboard.csv results/quick/
+	$(BIN)/testbed run sparse --jobs $(JOBS) --out runs/results/sparse --fresh
+	mkdir -p results/sparse
+	cp runs/results/sparse/claims.json runs/results/sparse/leaderboard.csv runs/results/sparse/report.html results/sparse/
+	$(BIN)/python tests/bench/objectives.py --out results/sparse
+	$(BIN)/testbed run comparison --jobs $(JOBS) --out runs/results/comparison --fresh
+	$(BIN)/python tests/bench/head_to_head.py runs/results/comparison --out results/comparison
+	cp runs/results/comparison/leaderboard.csv results/comparison/
 	$(BIN)/testbed run theory/assumptions --jobs $(JOBS) --out runs/results/theory/assumptions --fresh
 	mkdir -p results/theory/assumptions
 	cp runs/results/theory/assumptions/claims.json runs/results/theory/assumptions/leaderboard.csv results/theory/assumptions/
