@@ -2,7 +2,8 @@
 
 The score is decoder MCC, mean over three *tuning* instances of different shapes. So settings are chosen with the truth of these instances;
 their seeds start at `FIRST_SEED`, and no suite may use them. The same seed gives the same proposals in a search that is not
-cut short, and one that was goes on after the trials in its journal under ``runs/tuning/``. What suits the data's size (k) is searched as a share of the d of each instance and written for d = 64.
+cut short, and one that was goes on after the trials in its journal under ``runs/tuning/``. What suits the data's size
+(k) is searched as a share of the d of each instance and written for d = 64.
 
 ==========  ==========================================  ===============================
 estimator   setting                                     range
