@@ -34,6 +34,7 @@ class Kind(StrEnum):
     estimators = "estimators"
     evaluators = "evaluators"
     assumptions = "assumptions"
+    dials = "dials"
     suites = "suites"
     models = "models"
 
@@ -167,7 +168,7 @@ def show(
 
 @app.command("list")
 def list_(kind: Annotated[Kind | None, typer.Argument(help="What to list; everything by default.")] = None) -> None:
-    """List generators, estimators, evaluators, assumptions, suites and built-in models."""
+    """List generators, estimators, evaluators, assumptions, dials, suites and built-in models."""
     from testbed.terminal import show_list
 
     for one in [kind] if kind is not None else list(Kind):

@@ -497,6 +497,19 @@ class Legible(Protocol):
         """Token strings around row `index` of a row table, and the place of that row's own token among them."""
 
 
+@runtime_checkable
+class Dialable(Protocol):
+    """An instance of a specification with a dial on one of the assumptions that theorems make of it."""
+
+    breaks: tuple[str, ...]
+    """Assumptions that the dial breaks."""
+    moves: tuple[str, ...]
+    """Others that it may move, since they speak of the same arrays; all the rest must stay as they are."""
+
+    def margins(self, amount: float) -> Mapping[str, tuple[bool, float]]:
+        """Whether each assumption holds with the dial at `amount`, from 0 to 1, and its margin; without those that cannot be told."""
+
+
 Setting: TypeAlias = Mapping[tuple[int, int], float]
 """Values of concepts, by (level, concept): a state, a magnitude (0 is off), a real value."""
 

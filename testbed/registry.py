@@ -29,6 +29,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "twin_concepts": "generators.controls.twins:TwinConcepts",
         "pure_noise": "generators.controls.pure_noise:PureNoise",
         "unselected": "generators.controls.unselected:Unselected",
+        "nonstationary_concepts": "generators.controls.nonstationary:NonstationaryConcepts",
+        "dialed": "generators.assumptions.dialed:Dialed",
         "synth_sae_bench": "generators.peers.synth_sae_bench:SynthSAEBench",
         "linear_representation_bench": "generators.peers.linear_representation_bench:LinearRepresentationBench",
         "consistency_dictionary": "generators.peers.consistency_dictionary:ConsistencyDictionary",
@@ -82,6 +84,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "dead_units": "evaluators.unlabelled.dead_units:DeadUnits",
         "loss_recovered": "evaluators.unlabelled.loss_recovered:LossRecovered",
         "top_contexts": "evaluators.unlabelled.top_contexts:TopContexts",
+        "dial_margins": "evaluators.theory.dial_margins:DialMargins",
         "seed_agreement": "evaluators.stability.seed_agreement:SeedAgreement",
     },
 }

@@ -189,6 +189,11 @@ def show_list(kind: str) -> None:
 
         for name, assumption in ALL.items():
             table.add_row(name, f"{assumption.says} ({assumption.source})")
+    elif kind == "dials":
+        from generators.assumptions.dials import DIALS
+
+        for name, dial in DIALS.items():
+            table.add_row(name, f"{dial.says}; breaks {', '.join(dial.breaks)} ({dial.family} concepts)")
     elif kind == "models":
         from testbed.activations.models import BUILT_IN as models
 

@@ -1,4 +1,4 @@
-"""Dials on specifications of sparse and continuous concepts: from 0 (as it is) to 1 (an assumption broken); and what they moved.
+"""Dials on specifications: every assumption has one that breaks it, on specifications of some family.
 
 Dials on arrays are in `generators.assumptions.breaking`; what a dial does to an observed law where identifiability is lost, in
 `generators.assumptions.witnesses`.
@@ -7,97 +7,23 @@ Dials on arrays are in `generators.assumptions.breaking`; what a dial does to an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from generators.assumptions.breaking import checked_amount
-from generators.assumptions.table import Row, assumption_table
-from testbed.contracts import Generator, InvalidInput
+from generators.assumptions.dial import Dial, Params, moved, number
+from generators.assumptions.discrete_dials import admissible, one_root_state, sharing
+from testbed.contracts import InvalidInput
 from testbed.registry import suggest
 
-Params = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Dial:
-    """A way to break one assumption of a specification, step by step.
-
-    Attributes
-    ----------
-    name : str
-    breaks : tuple of str
-        Assumptions that hold at 0 and fail at 1, on specifications where they can hold.
-    moves : tuple of str
-        Others whose margins move with it, since they speak of the same arrays. All the rest must stay as they are.
-    start : mapping
-        Parameters that the dial fixes at every amount, so that its ends are comparable.
-    turned : callable
-        From parameters and an amount to the parameters that it changes.
-    says : str
-    family : {"sparse", "continuous"}
-        Of specifications that have the parameters it turns.
-    """
-
-    name: str
-    breaks: tuple[str, ...]
-    moves: tuple[str, ...]
-    start: Params
-    turned: Callable[[Params, float], dict[str, Any]]
-    says: str
-    family: Literal["sparse", "continuous"] = "sparse"
-
-    def params(self, params: Params, amount: float) -> dict[str, Any]:
-        """The parameters of a specification with this dial turned by `amount`.
-
-        Raises
-        ------
-        InvalidInput
-            If the amount is outside [0, 1], or a parameter is one that the dial cannot turn.
-        """
-        a = checked_amount(amount)
-        base = {**params, **self.start}
-        if not base.keys() <= params.keys():
-            raise InvalidInput(f"dial {self.name!r} turns {self.family} specifications, which have {', '.join(self.start)}")
-        return {**base, **self.turned(base, a)}
-
-    def turn(self, generator: Generator, amount: float) -> Generator:
-        """A new specification with the dial turned."""
-        return type(generator)(**self.params(generator.get_params(), amount))
-
-    def sweep(self, generator: Generator, amounts: Iterable[float], seed: int) -> dict[float, list[Row]]:
-        """The table of the instance with this seed at every amount."""
-        return {amount: assumption_table(self.turn(generator, amount).draw(seed)) for amount in amounts}
-
-
-def moved(before: list[Row], after: list[Row], tolerance: float = 1e-6) -> set[str]:
-    """Assumptions whose verdict changed, or whose margin did by more than `tolerance`, absolute and relative to the larger one."""
-    names = set()
-    for old, new in zip(before, after, strict=True):
-        same = old.verdict == new.verdict
-        if same and old.margin is not None and new.margin is not None:
-            same = math.isclose(old.margin, new.margin, rel_tol=tolerance, abs_tol=tolerance)
-        if not same:
-            names.add(new.assumption)
-    return names
-
-
-def _number(params: Params, name: str) -> float:
-    if name not in params:
-        raise InvalidInput(f"this dial turns {name}, which the specification does not have: choose a dial of its family")
-    value = params[name]
-    if isinstance(value, list | tuple):
-        raise InvalidInput(f"this dial turns one {name} for all levels, not {value}: give a number")
-    return float(value)
+__all__ = ["DIALS", "Dial", "find", "moved"]
 
 
 def _lone_firing(params: Params, a: float) -> dict[str, Any]:
-    return {"lone_firing": (1 - a) * _number(params, "lone_firing")}
+    return {"lone_firing": (1 - a) * number(params, "lone_firing")}
 
 
 def _void(params: Params, a: float) -> dict[str, Any]:
-    lone = _number(params, "lone_firing")
-    return {"all_on": _number(params, "all_on") ** (1 - a), "lone_firing": lone ** (1 - a) if lone > 0 else a}
+    lone = number(params, "lone_firing")
+    return {"all_on": number(params, "all_on") ** (1 - a), "lone_firing": lone ** (1 - a) if lone > 0 else a}
 
 
 def _cosine(params: Params, a: float) -> dict[str, Any]:
@@ -111,24 +37,42 @@ def _superposition(params: Params, a: float) -> dict[str, Any]:
     return {"dimension": max(2, round(dimension - a * (dimension - max(2, concepts // 2))))}
 
 
+def _crowding(params: Params, a: float) -> dict[str, Any]:
+    concepts = sum(params["levels"])
+    return {"dimension": round(concepts - a * (concepts - 2))}
+
+
+def _void_to_given(params: Params, a: float) -> dict[str, Any]:
+    return {"all_on": number(params, "all_on") ** a, "lone_firing": number(params, "lone_firing") ** a}
+
+
+def _frequent(params: Params, a: float) -> dict[str, Any]:
+    rate, floor = number(params, "rate"), number(params, "rate_floor")
+    return {"rate": rate + a * (FREQUENT - rate), "rate_floor": floor + a * (FREQUENT - floor)}
+
+
+FREQUENT = 0.75
+"""Rate of all leaves where they are too often on."""
+
+
 def _rare(params: Params, a: float) -> dict[str, Any]:
     composites = len(params["levels"]) - 1
     branching = params["branching"]
     leaves = math.prod(branching) if isinstance(branching, list | tuple) else branching**composites
     factor = 10.0 ** (-RARE * a / leaves)  # a composite of level 0 is on iff all its leaves are
-    return {"rate": _number(params, "rate") * factor, "rate_floor": _number(params, "rate_floor") * factor}
+    return {"rate": number(params, "rate") * factor, "rate_floor": number(params, "rate_floor") * factor}
 
 
-RARE = 12
+RARE = 16
 """Orders of magnitude by which a composite of level 0 becomes rarer, about."""
 
 
 def _strength(params: Params, a: float) -> dict[str, Any]:
-    return {"strength": (1 - a) * _number(params, "strength")}
+    return {"strength": (1 - a) * number(params, "strength")}
 
 
 def _curvature(params: Params, a: float) -> dict[str, Any]:
-    return {"curvature": (1 - a) * _number(params, "curvature")}
+    return {"curvature": (1 - a) * number(params, "curvature")}
 
 
 def _density(params: Params, a: float) -> dict[str, Any]:
@@ -158,12 +102,15 @@ LAW = (
 GEOMETRY = ("injective", "sparse_enough", "spark_exceeds")
 """What speaks of the geometry of atoms."""
 
+TABLES = ("not_void", "not_degenerate", "faithful", "dependent_given_composite", "no_twins", "states_are_context_laws", "states_by_rank")
+"""What speaks of the joint tables of discrete concepts."""
+
 DIALS: dict[str, Dial] = {
     d.name: d
     for d in (
         Dial(
             "lone_firing",
-            ("faithful", "dependent_given_composite"),
+            ("faithful", "dependent_given_composite", "separated_supports"),
             LAW,
             {"zipf": 0.0, "composite_rate": None, "rule": "and"},
             _lone_firing,
@@ -202,6 +149,30 @@ DIALS: dict[str, Dial] = {
             "leaves fire more and more rarely, until composites of level 0 never do (AND)",
         ),
         Dial(
+            "crowding",
+            ("injective", "spark_exceeds"),
+            ("sparse_enough",),
+            {},
+            _crowding,
+            "dimensions go from as many as concepts to 2, where any 3 atoms depend on each other (spark 3: broken if k is 2 or more)",
+        ),
+        Dial(
+            "dependence",
+            ("independent",),
+            LAW,
+            {"composite_rate": None, "correlation": 0.0},
+            _void_to_given,
+            "potentials go from 1 (nothing selected) to what they are: the contrary of the dial of selection",
+        ),
+        Dial(
+            "frequent",
+            ("mostly_off",),
+            LAW,
+            {"composite_rate": None},
+            _frequent,
+            "leaves fire more and more often, all of them in 3 rows of 4 at 1",
+        ),
+        Dial(
             "strength",
             ("not_void",),
             ("independent", "not_degenerate", "faithful", "injective", "rows_span_support"),
@@ -227,6 +198,51 @@ DIALS: dict[str, Dial] = {
             _density,
             "each coordinate sees more and more concepts, all of them at 1",
             "continuous",
+        ),
+        Dial(
+            "admissible",
+            ("not_void", "no_twins", "states_are_context_laws"),
+            TABLES,
+            {"ambiguity": 0.0, "minimum_gap": 0.0},
+            admissible,
+            "more and more tuples are admissible, all alike at 1: tables constrain nothing",
+            "discrete",
+        ),
+        Dial(
+            "stochastic_rank",
+            ("states_by_rank",),
+            TABLES,
+            {"ambiguity": 0.2, "minimum_gap": 0.0},
+            admissible,
+            "the same for stochastic rules: at 1 one state explains every joint table of tuple and context",
+            "discrete",
+        ),
+        Dial(
+            "sharing",
+            ("pure_constituents",),
+            TABLES,
+            {"constituents": None},
+            sharing,
+            "composites of the last level share more and more constituents, all of them at 1",
+            "discrete",
+        ),
+        Dial(
+            "one_root_state",
+            ("not_degenerate",),
+            TABLES,
+            {},
+            one_root_state,
+            "all mass goes to one state of each root: at 1 the others never occur",
+            "discrete",
+        ),
+        Dial(
+            "variation",
+            ("sufficient_variability",),
+            (),
+            {},
+            lambda params, a: {"variation": (1 - a) * number(params, "variation")},
+            "environments become alike: at 1 every concept has one law in all of them",
+            "auxiliary",
         ),
     )
 }

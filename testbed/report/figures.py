@@ -13,6 +13,7 @@ from html import escape
 from typing import Any
 
 from testbed.report.curves import curves
+from testbed.report.dialing import dialing
 from testbed.report.tables import Standing, main_score
 from testbed.report.text import brief, number, script_json
 from testbed.results import Results
@@ -95,6 +96,7 @@ def _drawn(results: Results, found: Standing, generator: str, flat: list[str]) -
             if len(across.keys() & up.keys()) > 2:
                 note = "If explained variance told how much is recovered, points would rise from left to right."
                 yield f"{y} against {x}", note, 360, _scatter(across, up, x, y, oracles)
+    yield from dialing([entry for entry in results.details if entry["generator"] == generator])
     yield from curves([fit for fit in results.fits if fit["generator"] == generator])
     lead = main_score(results, found.rows, generator)
     spent = _seconds(results, generator)

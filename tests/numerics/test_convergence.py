@@ -62,9 +62,11 @@ def test_constants_say_nothing_and_chains_that_never_move_say_everything():
     x = torch.zeros(4, 100, 2)
     x[1, :, 1] = 1.0
     value = r_hat(x)
-    assert value[0].isnan() and value[1].isinf()
+    assert value[0].isnan()
+    assert value[1].isinf()
     size = effective_sample_size(x)
-    assert size[0].isnan() and float(size[1]) <= 8
+    assert size[0].isnan()
+    assert float(size[1]) <= 8
 
 
 def test_what_cannot_be_judged_is_refused():

@@ -26,7 +26,7 @@ def test_a_dial_breaks_what_it_says_and_nothing_it_does_not_say(name):
         else:
             assert rows[-1].verdict == "fails"
         assert rows[0].verdict == "holds"
-        margins = [row.margin for row in rows]
+        margins = [row.margin for row in rows if row.margin is not None]  # spark: bounds may leave it open on the way
         assert margins == sorted(margins, reverse=True)
     for later in list(sweep.values())[1:]:
         assert moved(sweep[0], later) <= set(dial.moves) | set(dial.breaks)
@@ -48,7 +48,8 @@ def test_a_continuous_dial_breaks_what_it_says_and_nothing_it_does_not_say(name)
 def test_at_0_a_dial_changes_nothing_but_what_it_fixes():
     for dial in [dial for dial in DIALS.values() if dial.family == "sparse"]:
         base = SparseConcepts(**SPEC).get_params()
-        assert dial.params(base, 0) == {**base, **dial.start, **({"cluster_cosine": 0.0} if dial.name == "coherence" else {})}
+        ends = {"coherence": {"cluster_cosine": 0.0}, "dependence": {"all_on": 1.0, "lone_firing": 1.0}}  # these two start elsewhere
+        assert dial.params(base, 0) == {**base, **dial.start, **ends.get(dial.name, {})}
 
 
 def test_law_and_geometry_are_apart():

@@ -1,0 +1,1 @@
+"""What theorems assume of an instance."""
