@@ -89,11 +89,13 @@ def written(table: pd.DataFrame, taken: pd.Series) -> str:
             row = here[here["estimator"] == name].set_index("world")
             cells = [f"{row.loc[w, 'theirs']:.3f}{marks[row.loc[w, 'verdict']]}" for w in worlds]
             lines.append(f"| `{name}` | {' | '.join(cells)} | {taken[name]:.2f} |")
-        lines += ["", claimed(table, score)["note"], ""]
+        counts = ", ".join(f"{n} {word}" for word, n in here["verdict"].value_counts().items())
+        lines += ["", f"{claimed(table, score)['note'].partition('. Not so')[0]}; of {len(here)} comparisons {counts}.", ""]
     return "\n".join(
         [
             f"Means over {int(table['n'].min())} paired instances. `{OURS}` is ahead of a score without a mark; = level; **+** behind; "
-            "? undecided (Holm over all worlds and others, per score).",
+            "? undecided",
+            "(Holm over all worlds and others, per score).",
             "",
             *lines,
         ]
