@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from testbed.contracts import Dialable, Evaluator, InvalidInput, NotApplicable, Outcome, Scores
+from testbed.numerics.matching import check_finite
 
 SAME = 1e-6
 """Margins that differ by less, absolutely or relative to the larger, are one margin."""
@@ -39,11 +40,12 @@ class DialMargins(Evaluator):
         NotApplicable
             If the instance has no dial.
         InvalidInput
-            If amounts are fewer than two, or not increasing.
+            If codes are not finite, or amounts are fewer than two, or not increasing.
         """
         amounts = [0.0, 0.25, 0.5, 0.75, 1.0] if self.amounts is None else self.amounts
         if len(amounts) < 2 or sorted(set(amounts)) != list(amounts):
             raise InvalidInput(f"amounts are two or more, in increasing order, not {amounts}")
+        check_finite(outcome.codes, "codes hold NaN or infinity: check the estimator, although margins do not depend on it")
         instance: object = outcome.instance
         if not isinstance(instance, Dialable):
             raise NotApplicable("the instance has no dial: generator `dialed` gives it one")

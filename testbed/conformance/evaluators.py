@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from generators.assumptions.dialed import Dialed
 from generators.language_model import LanguageModel
 from generators.selection.sparse import SparseConcepts
 from testbed.conformance.promises import Broken, Check, constructor_only_stores, dense, global_randomness_untouched, keep, refuses, run
@@ -47,7 +48,7 @@ def check_evaluator(evaluator: Evaluator) -> list[Check]:
 
     def scores() -> None:
         reasons = []
-        for make in (_concepts, _model):
+        for make in (_concepts, _model, _dialed):
             outcome = make()
             given = [outcome, _turned(outcome)] if evaluator.scope == "seeds" else outcome
             try:
@@ -58,7 +59,7 @@ def check_evaluator(evaluator: Evaluator) -> list[Check]:
             _is_scores(result)
             found.append(given)
             return
-        raise Broken(f"it applies neither to codes of known concepts nor to those of a language model: {'; '.join(reasons)}")
+        raise Broken(f"it applies to codes of no known concepts and of no language model: {'; '.join(reasons)}")
 
     def repeats() -> None:
         before = _fingerprint(perfect())
@@ -182,6 +183,14 @@ def _model() -> Outcome:
     x = dense(next(iter(instance.sample(rows, 9, "test").observed.views.values())).values)
     basis = torch.linalg.qr(torch.randn(x.shape[1], x.shape[1], generator=torch.Generator().manual_seed(1)))[0]
     return _outcome(instance, (x - x.mean(dim=0)) @ basis, basis, rows)
+
+
+def _dialed() -> Outcome:
+    """Rows of an instance with a dial on one of its assumptions, as they are."""
+    instance = Dialed(params={"levels": [2, 6], "dimension": 16}).draw(7)
+    rows = 64
+    x = dense(next(iter(instance.sample(rows, 9, "test").observed.views.values())).values)
+    return _outcome(instance, x - x.mean(dim=0), torch.eye(x.shape[1]), rows)
 
 
 def _each(outcome: Any, change: Callable[[Outcome], Outcome]) -> Any:

@@ -1,6 +1,7 @@
 """Margins over amounts: what moved that should not is counted, and what is broken is told at both ends."""
 
 import pytest
+import torch
 
 from evaluators.theory.dial_margins import DialMargins
 from testbed.contracts import Dialable, InvalidInput, NotApplicable, Outcome, Sample
@@ -25,7 +26,7 @@ class Instance:
 
 
 def score(instance, **params):
-    outcome = Outcome(codes=None, sample=Sample(None), view="x", instance=instance)
+    outcome = Outcome(codes=torch.zeros(2, 1), sample=Sample(None), view="x", instance=instance)
     return DialMargins(**{"amounts": [0.0, 0.5, 1.0], **params}).score(outcome, seed=0)
 
 
