@@ -57,8 +57,8 @@ def difference(own: dict[int, float], other: dict[int, float]) -> dict[str, Any]
     """Means, paired difference with its interval, and the p value of a paired t-test."""
     common = sorted(own.keys() & other.keys())
     found = paired_difference(own, other)
-    equal = all(own[i] == other[i] for i in common)
-    p = 1.0 if equal else float(stats.ttest_rel([own[i] for i in common], [other[i] for i in common]).pvalue)
+    silent = len(common) < 2 or all(own[i] == other[i] for i in common)
+    p = 1.0 if silent else float(stats.ttest_rel([own[i] for i in common], [other[i] for i in common]).pvalue)
     ours, theirs = (sum(values[i] for i in common) / len(common) for values in (own, other))
     return {"ours": ours, "theirs": theirs, "difference": found.mean, "low": found.low, "high": found.high, "n": found.n, "p": p}
 
