@@ -21,8 +21,9 @@ MEMORY = 0.99
 class AnnealedSAE(BatchTopKSAE):
     r"""BatchTopK autoencoder that finds its k: twice the number of codes that are worth having, as training goes on.
 
-    It starts with d/4 active codes. A code is worth having from `reach` times the size of a typical one; their running mean number per row
-    is c, and k is the smallest 2 c seen so far. Twice, since with c itself concepts that nearly always fire together would be one atom.
+    It starts with d/4 active codes, and from halfway on allows d/8 at most: noise alone would keep more busy. A code is worth having from
+    `reach` times the size of a typical one; their running mean number per row is c, and k is the smallest 2 c seen so far. Twice, since
+    with c itself concepts that nearly always fire together would be one atom.
 
     Parameters
     ----------
@@ -47,7 +48,9 @@ class AnnealedSAE(BatchTopKSAE):
         require(0 <= self.reach <= 1, f"reach must lie between 0 and 1, not be {self.reach}")
 
     def k_now(self, params: Mapping[str, Any], share: float) -> int:
-        return max(1, round(float(params["k"][0])))
+        columns: int = params["decoder"].shape[1]
+        most = columns / 4 * max(0.5, 1 - share)
+        return max(1, round(min(float(params["k"][0]), most)))
 
     def initial(self, atoms: Tensor, generator: torch.Generator, head: Tensor) -> Params:
         start = torch.tensor([min(atoms.shape[1] / 4, atoms.shape[0] / 2)], dtype=atoms.dtype)

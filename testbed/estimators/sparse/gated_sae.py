@@ -39,6 +39,8 @@ class GatedSAE(ReLUSAE):
 
     BIASES: ClassVar[tuple[str, ...]] = ("encoder_bias", "magnitude_bias")
 
+    sparsity: float = 0.3
+
     def initial(self, atoms: Tensor, generator: torch.Generator, head: Tensor) -> Params:
         zeros = torch.zeros(len(atoms), dtype=atoms.dtype)
         return {**super().initial(atoms, generator, head), "gain": zeros.clone(), "magnitude_bias": zeros.clone()}

@@ -26,7 +26,7 @@ FORGET = 0.25
 """What statistics of older sweeps weigh in the next."""
 CHUNK = 8192
 """Rows that are coded at once."""
-LAST = 20_480
+LAST = 12_288
 """Rows, the last ones, by which the number of atoms is found."""
 
 

@@ -18,12 +18,12 @@ RIDGE = 0.1
 """Rows' worth of belief in an atom as it is; it matters for atoms that are hardly ever used."""
 FEWEST = 5
 """Uses below which an atom is left as it is."""
-STEP = 0.85
+STEP = 0.8
 """How many of the atoms are kept in each step of the search for their number."""
+POLISH = 3
+"""Times that the smallest dictionary is solved for."""
 PATIENCE = 2
 """Steps in which the description may get longer before the search ends."""
-REFITS = 2
-"""Times that a smaller dictionary is solved for before it is measured."""
 EXPLAINED = 0.8
 """Share of an atom's squared norm that two others explain when it is taken for their sum."""
 
@@ -204,21 +204,29 @@ def fewest(state: Refinement, x: Tensor, *, threshold: float, max_active: int, r
     quantum = threshold / 2 / math.sqrt(2 * math.log(max(2, len(ordered.atoms))))
     if len(x) < 2 or not quantum > 0:
         return ordered
-    best, shortest, worse = ordered, math.inf, 0
-    m = max(1, int((ordered.uses > 0).sum()))
-    while m >= 1 and worse < PATIENCE:
+
+    def measured(m: int) -> tuple[float, Refinement]:
         trial = Refinement(ordered.atoms[:m])
-        for _ in range(REFITS):
-            trial.forget(0.0)
-            trial.add(x[:cut], coding(x[:cut], trial.atoms, threshold / 2, max_active))
-            trial.solve()
-        length = description_length(coding(x[cut:], trial.atoms, threshold, max_active), m, rows, quantum)
-        if length < shortest:
-            best, shortest, worse = trial, length, 0
-        else:
-            worse += 1
+        trial.add(x[:cut], coding(x[:cut], trial.atoms, threshold / 2, max_active))
+        trial.solve()
+        return description_length(coding(x[cut:], trial.atoms, threshold, max_active), m, rows, quantum), trial
+
+    found: dict[int, tuple[float, Refinement]] = {}
+    m, worse = max(1, int((ordered.uses > 0).sum())), 0
+    while m >= 1 and worse < PATIENCE:
+        shortest = min((length for length, _ in found.values()), default=math.inf)
+        found[m] = measured(m)
+        worse = 0 if found[m][0] < shortest else worse + 1
         m = min(m - 1, int(STEP * m))
-    return best.sorted()
+    best = min(found, key=lambda m: found[m][0])
+    for other in {round(best * STEP**0.5), min(round(best / STEP**0.5), max(found))} - found.keys() - {0}:
+        found[other] = measured(other)
+    refined = found[min(found, key=lambda m: found[m][0])][1]
+    for _ in range(POLISH):  # what the dropped atoms wrote now falls to others, which takes more than one solution to settle
+        refined.forget(0.0)
+        refined.add(x, coding(x, refined.atoms, threshold / 2, max_active))
+        refined.solve()
+    return refined.sorted()
 
 
 def sums(atoms: Tensor, uses: Tensor) -> Tensor:
