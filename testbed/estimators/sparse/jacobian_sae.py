@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding, normalize
 
 from testbed.contracts import BLOCK, Codes, SparseRows
 from testbed.estimators.sparse.autoencoder import Params, require
@@ -171,8 +171,9 @@ def jacobian(params: Params, x: Tensor, inputs: tuple[Tensor, Tensor], outputs: 
     """
     into, out = params["map_in"].detach(), params["map_out"].detach()
     on = (x @ into.T + params["map_in_bias"].detach() > 0).to(x.dtype)  # (b, h)
-    from_codes = (params["decoder"] @ into.T)[inputs[0]] * inputs[1][..., None]  # (b, k, h)
-    to_codes = (params["output_encoder"] @ out)[outputs[0]] * outputs[1][..., None]
+    # `embedding`, whose slopes several threads add up in a fixed order, as those of plain indexing are not.
+    from_codes = embedding(inputs[0], params["decoder"] @ into.T) * inputs[1][..., None]  # (b, k, h)
+    to_codes = embedding(outputs[0], params["output_encoder"] @ out) * outputs[1][..., None]
     return (to_codes * on[:, None, :]) @ from_codes.mT
 
 
