@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -137,17 +137,18 @@ class MinimalDictionary(Estimator):
         for sweep in range(self.sweeps):
             found = None
             sizes, counts, seen = [], 0, 0
-            last = []
-            for x in _first(source, chunks if sweep < self.sweeps - 1 else math.inf):
+            gathered: list[Tensor] = []
+            for x in islice(source, chunks if sweep < self.sweeps - 1 else None):
                 centred = x - self.bias_
                 found = coding(centred, state.atoms, max(self.reach / 2 * size, universal(noise, len(state.atoms))), most)
                 state.add(centred, found)
                 noise = found.noise
-                last.append(centred)
+                gathered.append(centred)
                 sizes.append(found.codes.values)
                 counts, seen = counts + len(found.codes.values), seen + len(x)
-            if found is None:
+            if found is None:  # more sweeps than rows
                 break
+            last = gathered
             size = typical(torch.cat(sizes)) or size
             state.solve()
             for name, value in (("atoms", float((state.uses > 0).sum())), ("noise", noise), ("active", counts / seen)):
@@ -198,13 +199,3 @@ class MinimalDictionary(Estimator):
 def iter_again(stream: Any) -> bool:
     """Whether reading some rows leaves them there."""
     return isinstance(stream, Tensor) or iter(stream) is not stream
-
-
-def _first(source: Iterator[Tensor], count: float) -> Iterator[Tensor]:
-    taken = 0
-    while taken < count:
-        x = next(source, None)
-        if x is None:
-            return
-        taken += 1
-        yield x

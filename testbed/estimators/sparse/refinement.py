@@ -93,8 +93,6 @@ class Refinement:
     gram: Tensor = field(init=False)
     cross: Tensor = field(init=False)
     uses: Tensor = field(init=False)
-    energy: Tensor = field(init=False)
-    rows: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self.forget(0.0)
@@ -104,12 +102,10 @@ class Refinement:
         m, d = self.atoms.shape
         if keep == 0.0:
             self.gram, self.cross = self.atoms.new_zeros(m, m, dtype=torch.float64), self.atoms.new_zeros(m, d, dtype=torch.float64)
-            self.uses, self.energy = self.gram.new_zeros(m), self.gram.new_zeros(m)
-            self.rows = 0.0
+            self.uses = self.gram.new_zeros(m)
             return
-        for statistic in (self.gram, self.cross, self.uses, self.energy):
+        for statistic in (self.gram, self.cross, self.uses):
             statistic.mul_(keep)
-        self.rows *= keep
 
     def add(self, x: Tensor, found: Coding) -> None:
         """Gather a batch of centred rows, shape (n, d), and their codes."""
@@ -121,8 +117,6 @@ class Refinement:
         self.gram += torch.from_numpy((sparse.T @ sparse).toarray()).to(device)
         self.cross += torch.from_numpy(np.asarray(sparse.T @ x.double().cpu().numpy())).to(device)
         self.uses += torch.from_numpy(np.asarray(sparse.getnnz(axis=0))).to(device)
-        self.energy += torch.from_numpy(np.asarray(sparse.multiply(sparse).sum(axis=0)).ravel()).to(device)
-        self.rows += len(x)
 
     def solve(self) -> None:
         """The dictionary that least squares gives for the codes gathered; atoms that are hardly used stay."""
@@ -136,7 +130,7 @@ class Refinement:
         """Drop all atoms but those that `which`, a mask of shape (m,), marks."""
         self.atoms, self.cross = self.atoms[which], self.cross[which]
         self.gram = self.gram[which][:, which]
-        self.uses, self.energy = self.uses[which], self.energy[which]
+        self.uses = self.uses[which]
 
     def reseed(self, which: Tensor, found: Coding, generator: torch.Generator) -> None:
         """Point the atoms that `which` marks at residuals, drawn in proportion to their squared norms, and forget what they gathered."""
@@ -151,13 +145,12 @@ class Refinement:
         self.gram[:, places] = 0
         self.cross[places] = 0
         self.uses[places] = 0
-        self.energy[places] = 0
 
     def sorted(self) -> Refinement:
         """The same, with atoms from the most to the least often used."""
         order = self.uses.argsort(descending=True, stable=True)
         out = Refinement(self.atoms[order])
-        out.uses, out.energy, out.cross, out.rows = self.uses[order], self.energy[order], self.cross[order], self.rows
+        out.uses, out.cross = self.uses[order], self.cross[order]
         out.gram = self.gram[order][:, order]
         return out
 

@@ -139,3 +139,10 @@ def test_a_stream_that_is_read_once_needs_to_be_told_the_most_atoms():
     with pytest.raises(InvalidInput, match="give most_codes"):
         MinimalDictionary(samples=2000).fit(iter(x.split(500)), seed=0)
     MinimalDictionary(samples=2000, most_codes=20).fit(iter(x.split(500)), seed=0)
+
+
+def test_more_sweeps_than_rows_are_as_many_as_there_are_rows():
+    x, _, _ = world(400)
+    fitted = MinimalDictionary(most_codes=20, samples=100, sweeps=40).fit(x, seed=0)
+    assert 1 <= len(fitted.history_["atoms"]) <= 15  # 15 rows are left for refinement
+    assert fitted.encode(x).shape == (400, len(fitted.dictionary_))
