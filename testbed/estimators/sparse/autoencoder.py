@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,9 +248,9 @@ class SparseAutoencoder(Estimator):
         encoder = params["decoder"] if self.tied else params["encoder"]
         return hidden @ encoder.T + params["encoder_bias"]
 
+    @abstractmethod
     def activate(self, params: Params, pre: Tensor, share: float) -> Tensor:
         """Codes from pre-activations, both (b, m); `share` in [0, 1] is how far training has come, 1 afterwards."""
-        raise NotImplementedError
 
     def codes(self, params: Params, x: Tensor, share: float) -> Tensor:
         """Codes of centred rows, shape (b, m)."""
@@ -284,7 +285,7 @@ class SparseAutoencoder(Estimator):
 
     def entries(self, params: Mapping[str, Array], pre: Array, share: float) -> tuple[Array, Array, Array]:
         """Active codes of a batch, from the product x W_e' *without* the encoder's bias: indptr (b + 1,), columns, values (e,)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says that it has a compiled loop, and does not define entries")
 
     def slopes(
         self, params: Mapping[str, Array], pre: Array, indptr: Array, columns: Array, values: Array, slopes: Array, share: float
