@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from testbed.contracts import BLOCK, Codes, InvalidInput, NotApplicable, Outcome, Reference, Rows, SparseRows, Truth
+from testbed.contracts import BLOCK, Codes, InvalidInput, NotApplicable, Outcome, Reference, Rows, SparseRows, Structure, Truth
 from testbed.numerics.matching import check_finite, dense
 
 COMMON_NOISE = 0.1
@@ -81,6 +81,21 @@ def dictionary_of(outcome: Outcome) -> Tensor:
     return outcome.dictionary
 
 
+def true_structure(truth: Truth, levels: tuple[int, ...]) -> Structure:
+    """The composition graph of the concepts of `levels`, side by side as `concepts` has them; constituents on other levels are left out."""
+    starts, number = {}, 0
+    for level in levels:
+        starts[level], number = number, number + truth.levels[level].size
+    constituents = tuple(
+        tuple(starts[level + 1] + j for j in tuple_) if level + 1 in starts else ()
+        for level in levels
+        for tuple_ in truth.constituents.get(level, ((),) * truth.levels[level].size)
+    )
+    states = all(truth.levels[level].kind == "states" for level in levels)
+    n_states = tuple(k for level in levels for k in truth.levels[level].cardinalities) if states else ()
+    return Structure(tuple(level for level in levels for _ in range(truth.levels[level].size)), constituents, n_states)
+
+
 def means_by_level(similarity: Tensor, truth: Truth, levels: tuple[int, ...]) -> dict[str, float]:
     """Mean over the concepts of each level of `similarity`, shape (c,), for the report."""
     pieces = torch.split(similarity, [truth.levels[level].size for level in levels])
@@ -110,7 +125,14 @@ def _oracle(outcome: Outcome, seed: int) -> Outcome:
         described = torch.cat([dense(codes[i : i + BLOCK]) @ atoms.to(_device(codes)) for i in range(0, len(codes), BLOCK)])
         return described if bias is None else described + bias.to(described.device)
 
-    return replace(outcome, codes=truth.oracle(outcome.sample.observed, outcome.view), dictionary=atoms, decode=decode, encode=None)
+    return replace(
+        outcome,
+        codes=truth.oracle(outcome.sample.observed, outcome.view),
+        dictionary=atoms,
+        decode=decode,
+        encode=None,
+        structure=true_structure(truth, shown_levels(outcome)),
+    )
 
 
 def _random_rotation(outcome: Outcome, seed: int) -> Outcome:

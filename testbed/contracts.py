@@ -401,7 +401,8 @@ class Estimator(Component, ABC):
     """Learns to read codes off what is observed. Everything learned is an attribute whose name ends in ``_``.
 
     Optional attributes after `fit`: ``dictionary_`` (m, d), the direction each code writes along; ``history_``, learning curves as
-    lists; ``constituents_`` and ``n_states_`` where a hierarchy is learned.
+    lists; where a hierarchy is learned, ``constituents_`` and with it ``levels_``, ``n_states_`` and ``direction_``, one entry per code,
+    see `Structure`.
     """
 
     needs_truth: ClassVar[bool] = False
@@ -541,6 +542,64 @@ class Savable(Protocol):
 
 
 @dataclass(frozen=True)
+class Structure:
+    """The graph that an estimator found among its own codes.
+
+    Attributes
+    ----------
+    levels : tuple of int
+        Of each code, shape (m,); 0 is the most abstract.
+    constituents : tuple of tuple of int
+        Of each code, the codes that it is composed of; () where it is composed of none.
+    n_states : tuple of int
+        Of each code, how many values it takes; () where codes are no states.
+    direction : {"selection", "independent children", "undecided"}
+        What makes constituents depend on each other: one class for selection and joint emission, which have the same law; one for a cause
+        whose children are independent given it.
+
+    Raises
+    ------
+    InvalidInput
+        If the numbers of codes differ, or a constituent is no code, or the composite itself.
+    """
+
+    levels: tuple[int, ...]
+    constituents: tuple[tuple[int, ...], ...]
+    n_states: tuple[int, ...] = ()
+    direction: str = "undecided"
+
+    def __post_init__(self) -> None:
+        m = len(self.levels)
+        if len(self.constituents) != m or len(self.n_states) not in (0, m):
+            raise InvalidInput(
+                f"{m} levels, {len(self.constituents)} tuples, {len(self.n_states)} state counts: a structure has one per code"
+            )
+        for code, tuple_ in enumerate(self.constituents):
+            if not all(0 <= j < m and j != code for j in tuple_):
+                raise InvalidInput(f"code {code} of {m} is composed of {list(tuple_)}: constituents are numbers of other codes")
+        if self.direction not in DIRECTIONS:
+            raise InvalidInput(f"direction is {self.direction!r}: {', '.join(DIRECTIONS)}")
+
+    @classmethod
+    def of(cls, estimator: Any) -> Structure | None:
+        """What a fitted estimator's ``constituents_``, ``levels_``, ``n_states_``, ``direction_`` say; None if it has no constituents."""
+        found = getattr(estimator, "constituents_", None)
+        if found is None:
+            return None
+        constituents = tuple(tuple(map(int, one)) for one in found)
+        levels = getattr(estimator, "levels_", None)
+        return cls(
+            levels=tuple(map(int, levels)) if levels is not None else (0,) * len(constituents),
+            constituents=constituents,
+            n_states=tuple(map(int, getattr(estimator, "n_states_", ()))),
+            direction=str(getattr(estimator, "direction_", "undecided")),
+        )
+
+
+DIRECTIONS = ("selection", "independent children", "undecided")
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What one evaluator call is about: codes of held-out rows, and what is known about those rows.
 
@@ -560,6 +619,8 @@ class Outcome:
         From Observed to codes; used when a model is run with its activations replaced by their reconstruction.
     part, seed : str, int
         Which rows these are, for instances that can run them again.
+    structure : Structure or None
+        The graph that the estimator found among its codes.
     """
 
     codes: Codes
@@ -572,6 +633,7 @@ class Outcome:
     encode: Callable[[Any], Codes] | None = None
     part: str = "test"
     seed: int = 0
+    structure: Structure | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,6 +40,7 @@ from testbed.contracts import (
     Reference,
     Scores,
     SparseRows,
+    Structure,
     Truth,
     UnusableCheckpoint,
     is_resumable,
@@ -303,7 +305,14 @@ def encode(store: Store, trial: Trial, sampled: Record, estimator: Callable[[], 
         if dictionary is not None:
             tensors["dictionary"] = _tensor(dictionary)
         save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, work / "codes.safetensors")
-        return {"view": view, "rows": sum(map(len, pieces)), "codes": pieces[0].shape[1], "dictionary": dictionary is not None}
+        found = Structure.of(model)
+        return {
+            "view": view,
+            "rows": sum(map(len, pieces)),
+            "codes": pieces[0].shape[1],
+            "dictionary": dictionary is not None,
+            "structure": None if found is None else asdict(found),
+        }
 
     return _stored(store, trial.encode, device, count, compute)
 
@@ -352,6 +361,19 @@ def outcome_of(trial: Trial, sampled: Record, encoded: Record, estimator: Callab
         encode=lambda observed: _beside(estimator().encode(observed.to(device)), observed),
         part="test",
         seed=trial.sampling.rows_seed,
+        structure=_structure(encoded.result.get("structure")),
+    )
+
+
+def _structure(plain: Mapping[str, Any] | None) -> Structure | None:
+    """A structure from its JSON."""
+    if plain is None:
+        return None
+    return Structure(
+        levels=tuple(plain["levels"]),
+        constituents=tuple(map(tuple, plain["constituents"])),
+        n_states=tuple(plain["n_states"]),
+        direction=plain["direction"],
     )
 
 

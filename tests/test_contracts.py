@@ -18,6 +18,7 @@ from testbed.contracts import (
     Observed,
     Sample,
     SparseRows,
+    Structure,
     View,
     concatenate,
     seed_of,
@@ -155,3 +156,25 @@ def test_state_that_is_neither_array_nor_json_is_named():
         model.get_state()
     model.forest_ = np.ones(2)
     assert "forest_" in model.get_state()[0]
+
+
+def test_structure_is_read_off_a_fitted_estimator():
+    model = Plain().fit(torch.ones(3, 2), seed=0)
+    assert Structure.of(model) is None
+    model.constituents_, model.levels_, model.n_states_ = [[1, 2], [], []], [0, 1, 1], [4, 2, 2]
+    assert Structure.of(model) == Structure((0, 1, 1), ((1, 2), (), ()), (4, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("levels", "constituents", "states", "direction", "message"),
+    [
+        ((0, 1), ((1,),), (), "undecided", "one per code"),
+        ((0, 1), ((1,), ()), (2,), "undecided", "one per code"),
+        ((0, 1), ((2,), ()), (), "undecided", "code 0 of 2"),
+        ((0, 1), ((0,), ()), (), "undecided", "code 0 of 2"),
+        ((0, 1), ((1,), ()), (), "up", "direction is 'up'"),
+    ],
+)
+def test_a_structure_that_cannot_be_is_refused(levels, constituents, states, direction, message):
+    with pytest.raises(InvalidInput, match=message):
+        Structure(levels, constituents, states, direction)
