@@ -231,6 +231,31 @@ class Level:
     cardinalities: tuple[int, ...] = ()
 
 
+INVARIANCES: Mapping[str, str] = {
+    "permutation": "codes in another order",
+    "sign": "the sign of each code",
+    "scale": "a positive factor for each code",
+    "shift": "a number added to each code",
+    "monotone": "an increasing map of each code",
+    "relabelling": "a one-to-one map of each code's values",
+    "rotation": "an orthogonal map of all codes together",
+    "affine": "an invertible affine map of all codes together",
+}
+"""Changes of codes (with the dictionary and the decoder that undo them) up to which concepts are identified, or a score stays the same."""
+
+_IMPLIED = {
+    "monotone": ("scale", "shift"),
+    "relabelling": ("sign", "monotone", "scale", "shift"),
+    "rotation": ("permutation", "sign"),
+    "affine": ("rotation", "permutation", "sign", "scale", "shift"),
+}
+
+
+def implied(names: Iterable[str]) -> frozenset[str]:
+    """`names` of `INVARIANCES` with every other one that is a special case of them."""
+    return frozenset(other for name in names for other in (name, *_IMPLIED.get(name, ())))
+
+
 @dataclass(frozen=True)
 class Truth(ABC):
     """What a generator knows about an instance.
@@ -265,6 +290,17 @@ class Truth(ABC):
         if view not in self.dictionaries:
             raise NotApplicable(f"the truth holds no dictionary for view {view!r}")
         return torch.cat(list(self.dictionaries[view].values()))
+
+    def identified(self, view: str) -> tuple[str, ...]:
+        """Names of `INVARIANCES` up to which theorems identify the concepts that `view` shows, where they apply; () if none promises any.
+
+        States up to relabelling; others up to scale and sign where they are written along directions, else up to an invertible map of
+        each; all up to permutation.
+        """
+        kinds = {self.levels[level].kind for level in self.dictionaries.get(view, range(len(self.levels)))}
+        if "states" in kinds:
+            return ("permutation", "relabelling") if kinds == {"states"} else ()
+        return ("permutation", "sign", "scale") if view in self.dictionaries else ("permutation", "sign", "monotone")
 
     @abstractmethod
     def oracle(self, observed: Observed, view: str) -> Codes:
@@ -685,6 +721,9 @@ class Evaluator(Component, ABC):
     """Which way is better; ``"none"`` for descriptions such as L0."""
     equivalence: ClassVar[str] = "none"
     """Changes of the codes that leave the score alone, in words: the class up to which it tests recovery."""
+    invariances: ClassVar[tuple[str, ...]] = ()
+    """The same in names of `INVARIANCES`, for the checks, which try them, and for the report, which holds them against what theorems
+    promise; () where no such change leaves the score alone, or none is claimed."""
     kinds: ClassVar[tuple[str, ...]] = ()
     """Kinds of level it can score (``states``, ``real``, ``sparse``); empty if it needs no truth."""
     scope: ClassVar[Literal["trial", "seeds"]] = "trial"

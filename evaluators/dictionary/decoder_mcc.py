@@ -30,6 +30,7 @@ class DecoderMCC(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code"
+    invariances = ("permutation", "sign", "scale")
     kinds = ("sparse", "real")
     chance = RANDOM_DICTIONARY
     ceiling = ORACLE

@@ -40,6 +40,7 @@ class ActivationF1(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code"
+    invariances = ("permutation", "sign", "scale")
     kinds = ("sparse",)
     chance = PERMUTED_CODES
     ceiling = ORACLE

@@ -30,6 +30,7 @@ class ActivationMCC(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code"
+    invariances = ("permutation", "sign", "scale", "shift")
     kinds = ("sparse", "real")
     chance = PERMUTED_CODES
     ceiling = ORACLE

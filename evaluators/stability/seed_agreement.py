@@ -26,6 +26,7 @@ class SeedAgreement(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code"
+    invariances = ("permutation", "sign", "scale")
     scope = "seeds"
     chance = RANDOM_DICTIONARY
     ceiling = 1.0

@@ -27,6 +27,7 @@ class DialMargins(Evaluator):
 
     direction = "lower"
     equivalence = "any change of the codes: they are not looked at"
+    invariances = ("affine", "relabelling")
     ceiling: ClassVar[float] = 0.0
 
     def __init__(self, amounts: list[float] | None = None) -> None:

@@ -15,6 +15,7 @@ class DeadUnits(Evaluator):
 
     direction = "lower"
     equivalence = "permutation and invertible scaling of each code that keeps 0"
+    invariances = ("permutation", "sign", "scale")
     ceiling = 0.0
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:

@@ -20,6 +20,7 @@ class ExplainedVariance(Evaluator):
     """
 
     equivalence = "every change of the codes that the decoder undoes"
+    invariances = ("affine",)
     chance = 0.0
     ceiling = ORACLE
 

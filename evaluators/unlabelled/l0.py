@@ -16,6 +16,7 @@ class L0(Evaluator):
 
     direction = "none"
     equivalence = "permutation and invertible scaling of each code that keeps 0"
+    invariances = ("permutation", "sign", "scale")
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         parts = {}

@@ -50,6 +50,7 @@ class LossRecovered(Evaluator):
 
     direction: ClassVar[Literal["higher", "lower", "none"]] = "higher"
     equivalence: ClassVar[str] = "any change of the codes that leaves their decoded reconstruction alone"
+    invariances: ClassVar[tuple[str, ...]] = ("affine",)
     chance: ClassVar[float | None] = 0.0
     ceiling: ClassVar[float | None] = 1.0
 

@@ -34,6 +34,7 @@ class TopContexts(Evaluator):
 
     direction: ClassVar[Literal["higher", "lower", "none"]] = "none"
     equivalence: ClassVar[str] = "order and positive scale of each code"
+    invariances: ClassVar[tuple[str, ...]] = ("permutation", "scale")
 
     def __init__(self, codes: int = 12, contexts: int = 5, before: int = 16, after: int = 8, densest: float = 0.3) -> None:
         self.codes = codes
