@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,6 +164,23 @@ def _score_rows(record: Record, here: Mapping[str, Any]) -> list[dict[str, Any]]
     ]
 
 
+APART = 0.02
+"""Chance level and ceiling that differ by less than this share of the larger of the two leave no scale to read a score on."""
+
+
+def calibrate(value: float, chance: float, ceiling: float, direction: str = "higher") -> float | None:
+    r"""Where a score stands on the way from its chance level (0) to its ceiling (1), :math:`(s - chance) / (ceiling - chance)`.
+
+    None where there is no such way: the two differ by less than `APART`, the ceiling is not on the better side (`direction`), or one of
+    the three is NaN.
+    """
+    way = ceiling - chance
+    better = way if direction == "higher" else -way
+    if direction == "none" or not better > APART * max(abs(chance), abs(ceiling)):
+        return None
+    return None if math.isnan(value) else (value - chance) / way
+
+
 def leaderboard(results: Results) -> pd.DataFrame:
     """Mean over instances (averaged over fit seeds first) of every score, with its 95 % interval.
 
@@ -171,7 +188,12 @@ def leaderboard(results: Results) -> pd.DataFrame:
     -------
     DataFrame
         One row per generator, evaluator, part and estimator, best first: columns generator, evaluator, part, estimator, mean, low, high, n,
-        chance, ceiling, calibrated ((mean - chance) / (ceiling - chance), where both are known and apart), needs_truth, direction.
+        chance, ceiling, needs_truth, direction, and
+
+        - calibrated, calibrated_low, calibrated_high: mean and interval of what `calibrate` gives per instance; NaN unless each has one;
+        - floor, floor_mean: the best floor, "" and NaN where there is none;
+        - above_floor: whether the interval of score minus floor, instance by instance, lies on the better side (of one instance: whether
+          the difference does); None where there is no floor.
     """
     import pandas as pd
 
@@ -180,8 +202,7 @@ def leaderboard(results: Results) -> pd.DataFrame:
     for names, group in results.scores.groupby(kept, sort=False):
         by_instance = group.groupby("instance")[["value", "chance", "ceiling"]].mean()
         found = mean_interval(by_instance["value"].tolist())
-        chance, ceiling = float(by_instance["chance"].mean()), float(by_instance["ceiling"].mean())
-        apart = group["direction"].iloc[0] != "none" and abs(ceiling - chance) > 1e-9
+        direction = str(group["direction"].iloc[0])
         rows.append(
             {
                 **dict(zip(kept, names, strict=True)),
@@ -189,11 +210,12 @@ def leaderboard(results: Results) -> pd.DataFrame:
                 "low": found.low,
                 "high": found.high,
                 "n": found.n,
-                "chance": chance,
-                "ceiling": ceiling,
-                "calibrated": (found.mean - chance) / (ceiling - chance) if apart else math.nan,
+                "chance": float(by_instance["chance"].mean()),
+                "ceiling": float(by_instance["ceiling"].mean()),
+                **_calibrated(by_instance, direction),
+                **_floor(group, direction),
                 "needs_truth": bool(group["needs_truth"].iloc[0]),
-                "direction": group["direction"].iloc[0],
+                "direction": direction,
             }
         )
     table = pd.DataFrame(rows)
@@ -205,6 +227,38 @@ def leaderboard(results: Results) -> pd.DataFrame:
     return (
         table.assign(_place=place, _order=order).sort_values(["_place", "_order"]).drop(columns=["_place", "_order"]).reset_index(drop=True)
     )
+
+
+def _calibrated(by_instance: pd.DataFrame, direction: str) -> dict[str, float]:
+    """Mean and interval over instances of the calibrated score."""
+    columns = (by_instance[name].tolist() for name in ("value", "chance", "ceiling"))
+    shares = [calibrate(value, chance, ceiling, direction) for value, chance, ceiling in zip(*columns, strict=True)]
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares):
+        return {"calibrated": math.nan, "calibrated_low": math.nan, "calibrated_high": math.nan}
+    found = mean_interval(known)
+    return {"calibrated": found.mean, "calibrated_low": found.low, "calibrated_high": found.high}
+
+
+def _floor(group: pd.DataFrame, direction: str) -> dict[str, Any]:
+    """The best floor of an estimator's scores, and whether the scores lie above it (below, where lower is better)."""
+    sign = -1.0 if direction == "lower" else 1.0
+    known: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for instance, value, floors in zip(group["instance"], group["value"], group["floors"], strict=True):
+        for name, level in floors.items():
+            if level is not None and direction != "none":
+                known.setdefault(name, {}).setdefault(instance, []).append((sign * value, sign * level))
+    if not known:
+        return {"floor": "", "floor_mean": math.nan, "above_floor": None}
+    levels = {name: _mean([_mean([level for _, level in pairs]) for pairs in by.values()]) for name, by in known.items()}
+    best = max(levels, key=lambda name: levels[name])
+    gap = mean_interval([_mean([value - level for value, level in pairs]) for pairs in known[best].values()])
+    least = gap.mean if math.isnan(gap.low) else gap.low
+    return {"floor": best, "floor_mean": sign * levels[best], "above_floor": least > 0}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def write_index(folder: str | Path, results: Results) -> Path:

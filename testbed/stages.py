@@ -12,7 +12,7 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
@@ -188,15 +188,24 @@ def sample(store: Store, sampling: Sampling, device: str, count: Count) -> Recor
                     raise InvalidInput(
                         f"{sampling.generator.label}: {wanted} rows for {part}, but the data have only {rows}: ask for fewer"
                     )
-        truth = instance.truth
+        truth, views = instance.truth, ShardReader(work / "test").manifest["views"]
         return {
-            "views": ShardReader(work / "test").manifest["views"],
+            "views": views,
             "rows": dict(sampling.sizes),
-            "truth": None if truth is None else {"settings": dict(truth.settings), "levels": [[v.kind, v.size] for v in truth.levels]},
+            "truth": None if truth is None else _about(truth, views),
             "about": getattr(instance, "about", {}),
         }
 
     return _stored(store, sampling.stage, device, count, compute)
+
+
+def _about(truth: Truth, views: Iterable[str]) -> dict[str, Any]:
+    """What the report says of a truth without drawing its instance again."""
+    return {
+        "settings": dict(truth.settings),
+        "levels": [[level.kind, level.size] for level in truth.levels],
+        "identified": {view: list(truth.identified(view)) for view in views},
+    }
 
 
 def _check_sample(piece: Any, instance: Instance, use: Use) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from testbed.contracts import InvalidInput
-from testbed.results import gather, leaderboard, write_index
+from testbed.results import COLUMNS, Results, calibrate, gather, leaderboard, write_index
 from testbed.runner import run
 
 
@@ -31,7 +31,9 @@ def test_the_leaderboard_averages_fit_seeds_before_instances(results):
     raw = results.scores[(results.scores.estimator == "random") & (results.scores.evaluator == "score") & (results.scores.part == "")]
     assert row.n == 3
     assert row["mean"] == pytest.approx(raw.groupby("instance").value.mean().mean())
-    assert row.calibrated == pytest.approx((row["mean"] - row.chance) / (row.ceiling - row.chance))
+    per = raw.groupby("instance")[["value", "chance", "ceiling"]].mean()
+    assert row.calibrated == pytest.approx(((per.value - per.chance) / (per.ceiling - per.chance)).mean())
+    assert row.calibrated_low < row.calibrated < row.calibrated_high
     size = board[board.evaluator == "size"]
     assert size.calibrated.isna().all()
     best = board[(board.evaluator == "score") & (board.part == "")]
@@ -65,7 +67,8 @@ def test_details_and_samples_are_there_to_be_read(results):
     assert len(results.details) == 12
     assert len(results.details[0]["details"]["best"]) == 3
     assert results.samples[0]["rows"] == {"train": 5000, "test": 2000, "reference": 1500}
-    assert results.samples[0]["truth"] == {"settings": {"concepts": 3}, "levels": [["real", 3]]}
+    about = {"settings": {"concepts": 3}, "levels": [["real", 3]], "identified": {"x": ["permutation", "sign", "scale"]}}
+    assert results.samples[0]["truth"] == about
     assert all(math.isfinite(fit["seconds"]) for fit in results.fits)
 
 
@@ -92,3 +95,64 @@ def test_numbers_known_by_construction_are_the_headlines_alone():
     headline, part = _score_rows(Record("score", "k", {}, result, {}, {}, Path()), {})
     assert (headline["chance"], headline["ceiling"], headline["direction"]) == (0.0, 1.0, "higher")
     assert (part["chance"], part["ceiling"], part["direction"]) == (None, None, "none")
+
+
+@pytest.mark.parametrize(
+    ("value", "chance", "ceiling", "direction", "wanted"),
+    [
+        (0.6, 0.2, 1.0, "higher", 0.5),
+        (3.0, 10.0, 0.0, "lower", 0.7),
+        (0.1, 0.2, 1.0, "higher", -0.125),
+        (0.6, 0.5, 0.505, "higher", None),  # nothing between them
+        (0.6, 0.9, 0.5, "higher", None),  # the ceiling is below chance
+        (0.6, 0.2, 1.0, "none", None),
+        (0.6, math.nan, 1.0, "higher", None),
+        (0.0, 0.0, 0.0, "higher", None),
+    ],
+)
+def test_a_calibrated_score_runs_from_chance_to_ceiling_where_there_is_a_way(value, chance, ceiling, direction, wanted):
+    assert calibrate(value, chance, ceiling, direction) == (None if wanted is None else pytest.approx(wanted))
+
+
+def _results(rows):
+    common = {"generator": "g", "estimator": "e", "fit_seed": 0, "evaluator": "s", "part": "", "chance": 0.0, "ceiling": 1.0}
+    common |= {"direction": "higher", "floors": {}, "needs_truth": False, "trial": "t", "key": "k"}
+    return Results({}, pd.DataFrame([common | row for row in rows], columns=list(COLUMNS)), [], [], [], [], [], [])
+
+
+def test_instances_are_calibrated_one_by_one():
+    """The mean of calibrated scores is not the calibrated mean where chance differs between instances."""
+    scores = [(0.5, 0.0), (0.9, 0.8)]
+    row = leaderboard(_results([{"instance": i, "value": v, "chance": c} for i, (v, c) in enumerate(scores)])).iloc[0]
+    assert row.calibrated == pytest.approx(0.5)
+    assert (row.calibrated_low, row.calibrated_high) == pytest.approx((0.5, 0.5))
+    assert math.isnan(
+        leaderboard(_results([{"instance": i, "value": 0.9, "chance": c} for i, c in enumerate((0.0, 0.99))])).iloc[0].calibrated
+    )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_score_is_above_the_best_floor_only_if_the_paired_interval_says_so(sign):
+    """In either direction; a floor is compared on the same instance, so that hard instances count for neither."""
+
+    def row(values, best):
+        levels = {"direction": "higher" if sign == 1 else "lower"}
+        return leaderboard(
+            _results(
+                [
+                    levels | {"instance": i, "value": sign * v, "floors": {"worse": sign * 0.1, "best": sign * f, "unmade": None}}
+                    for i, (v, f) in enumerate(zip(values, best, strict=True))
+                ]
+            )
+        ).iloc[0]
+
+    steady = row((0.31, 0.52, 0.91), (0.2, 0.4, 0.8))
+    assert (steady.floor, steady.floor_mean, steady.above_floor) == ("best", pytest.approx(sign * 1.4 / 3), True)
+    assert not row((0.31, 0.3, 0.91), (0.2, 0.4, 0.8)).above_floor
+    assert row((0.31,), (0.2,)).above_floor
+    assert not row((0.1,), (0.2,)).above_floor
+
+
+def test_without_floors_nothing_is_said_of_them():
+    row = leaderboard(_results([{"instance": 0, "value": 0.9}])).iloc[0]
+    assert (row.floor, row.above_floor) == ("", None)

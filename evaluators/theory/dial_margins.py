@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+from evaluators.calibration import checked_codes
 from testbed.contracts import Dialable, Evaluator, InvalidInput, NotApplicable, Outcome, Scores
-from testbed.numerics.matching import check_finite
 
 SAME = 1e-6
 """Margins that differ by less, absolutely or relative to the larger, are one margin."""
@@ -33,6 +33,10 @@ class DialMargins(Evaluator):
     def __init__(self, amounts: list[float] | None = None) -> None:
         self.amounts = amounts
 
+    @classmethod
+    def small(cls) -> Self:
+        return cls([0.0, 1.0])
+
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Turn the dial of the outcome's instance.
 
@@ -46,7 +50,7 @@ class DialMargins(Evaluator):
         amounts = [0.0, 0.25, 0.5, 0.75, 1.0] if self.amounts is None else self.amounts
         if len(amounts) < 2 or sorted(set(amounts)) != list(amounts):
             raise InvalidInput(f"amounts are two or more, in increasing order, not {amounts}")
-        check_finite(outcome.codes, "codes hold NaN or infinity: check the estimator, although margins do not depend on it")
+        checked_codes(outcome)  # margins do not depend on codes, but broken ones are an error everywhere
         instance: object = outcome.instance
         if not isinstance(instance, Dialable):
             raise NotApplicable("the instance has no dial: generator `dialed` gives it one")

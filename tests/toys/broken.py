@@ -1,10 +1,14 @@
 """Components that break their contract, one way each; the conformance checks must name the way."""
 
-import torch
-from toys import ToyGenerator, ToyScore
+from dataclasses import replace
 
-from testbed.contracts import Estimator, Evaluator, NotApplicable, Scores
+import torch
+from toys import ToyGenerator
+
+from evaluators.recovery.activation_mcc import ActivationMCC
+from testbed.contracts import Estimator, Evaluator, Scores, SparseRows
 from testbed.numerics.batches import rows
+from testbed.numerics.matching import dense
 
 
 class Fine(Estimator):
@@ -92,22 +96,103 @@ class WrongRates(ToyGenerator):
         return instance
 
 
-class ClaimsTooMuch(ToyScore):
-    """Says that scale does not matter, and lets it matter."""
+class ClaimsTooMuch(ActivationMCC):
+    """Says that a warp does not matter to a correlation."""
 
-    kinds = ("sparse",)
-    chance = None
-    ceiling = None
-    equivalence = "permutation and scale"
+    invariances = ("permutation", "monotone")
+
+
+class UnknownClass(ActivationMCC):
+    """Claims an invariance that nobody checks."""
+
+    invariances = ("rescaling",)
+
+
+class LooksAtMarginals(ActivationMCC):
+    """Compares how far values spread, which rows in any order do alike."""
+
+    chance = 0.0
+    ceiling = 1.0
+    invariances = ("permutation",)
 
     def score(self, outcome, *, seed):
-        codes = torch.as_tensor(outcome.codes)
-        if not codes.isfinite().all():
-            raise ValueError("codes hold NaN: check the encoder before scoring it")
-        if outcome.truth is None:
-            raise NotApplicable("there is no truth")
-        truth = torch.cat([z.dense() for z in outcome.sample.latents.values()], dim=1)
-        return Scores(-float((codes.sum(1) - truth.sum(1)).abs().mean()))
+        super().score(outcome, seed=seed)
+        truth = torch.cat([dense(z) for z in outcome.sample.latents.values()], dim=1)
+        return Scores(float(torch.exp(-(dense(outcome.codes).std(correction=0) - truth.std(correction=0)).abs())))
+
+
+class RewardsSilence(ActivationMCC):
+    """Best where nothing fires."""
+
+    def score(self, outcome, *, seed):
+        return Scores(1.0) if not bool(dense(outcome.codes).any()) else super().score(outcome, seed=seed)
+
+
+class FallsShort(ActivationMCC):
+    """Cannot reach the ceiling that it names."""
+
+    ceiling = 2.0
+
+
+class DividesByZero(ActivationMCC):
+    """Standardises dead codes."""
+
+    def score(self, outcome, *, seed):
+        found = super().score(outcome, seed=seed)
+        scale = dense(outcome.codes).double().std(dim=0, correction=0)
+        return Scores(found.value * float((scale / scale).mean()))
+
+
+class NeedsRows(ActivationMCC):
+    """Fails on a sample of few rows."""
+
+    def score(self, outcome, *, seed):
+        if len(outcome.codes) > 2:
+            return super().score(outcome, seed=seed)
+        raise IndexError("index 2 is out of range")
+
+
+class ReadsDenseOnly(ActivationMCC):
+    """Counts stored entries of sparse rows as if they were rows."""
+
+    def score(self, outcome, *, seed):
+        found = super().score(outcome, seed=seed)
+        values = outcome.codes.values if isinstance(outcome.codes, SparseRows) else outcome.codes
+        return Scores(found.value + 1e-3 * float((values == 0).double().mean()))
+
+
+class SkipsInfinity(ActivationMCC):
+    """Takes what is not finite for 0."""
+
+    def score(self, outcome, *, seed):
+        codes = dense(outcome.codes)
+        return super().score(replace(outcome, codes=torch.where(codes.isinf(), 0.0, codes)), seed=seed)
+
+
+class CutsRows(ActivationMCC):
+    """Scores codes of other rows, as far as there are any."""
+
+    def score(self, outcome, *, seed):
+        return super().score(replace(outcome, sample=outcome.sample[: len(outcome.codes)]), seed=seed)
+
+
+class ChangesCodes(ActivationMCC):
+    """Centres the codes where they are."""
+
+    def score(self, outcome, *, seed):
+        found = super().score(outcome, seed=seed)
+        if not isinstance(outcome.codes, SparseRows):
+            outcome.codes.sub_(outcome.codes.mean(dim=0))
+        return found
+
+
+class SecretlyReal(ActivationMCC):
+    """Scores real concepts, and declares sparse ones alone."""
+
+    def score(self, outcome, *, seed):
+        return ActivationMCC().score(outcome, seed=seed)
+
+    kinds = ("sparse",)
 
 
 class NotJson(Evaluator):

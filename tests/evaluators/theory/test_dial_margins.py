@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from evaluators.theory.dial_margins import DialMargins
-from testbed.contracts import Dialable, InvalidInput, NotApplicable, Outcome, Sample
+from testbed.contracts import Dialable, InvalidInput, NotApplicable, Observed, Outcome, Sample, View
 
 MOVING = {0.0: 1.0, 0.5: 0.4, 1.0: 0.0}
 
@@ -26,7 +26,7 @@ class Instance:
 
 
 def score(instance, **params):
-    outcome = Outcome(codes=torch.zeros(2, 1), sample=Sample(None), view="x", instance=instance)
+    outcome = Outcome(codes=torch.zeros(2, 1), sample=Sample(Observed({"x": View(torch.zeros(2, 1))})), view="x", instance=instance)
     return DialMargins(**{"amounts": [0.0, 0.5, 1.0], **params}).score(outcome, seed=0)
 
 
