@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from torch import Tensor
+
 from evaluators.calibration import (
     COMMON_FACTOR,
     ORACLE,
@@ -13,8 +17,12 @@ from evaluators.calibration import (
     shown_levels,
     truth_of,
 )
-from testbed.contracts import Evaluator, NotApplicable, Outcome, Scores
-from testbed.numerics.matching import cross_correlation, matched_similarity
+from testbed.contracts import Evaluator, InvalidInput, NotApplicable, Outcome, Rows, Scores
+from testbed.numerics.covariances import compressed, correlation
+from testbed.numerics.matching import cross_correlation, match, matched_similarity
+from testbed.numerics.ranks import centred_ranks
+
+CORRELATIONS = ("pearson", "spearman")
 
 
 class ActivationMCC(Evaluator):
@@ -24,17 +32,33 @@ class ActivationMCC(Evaluator):
     codes is no advantage by itself. The mean is over *all* concepts that the view shows: one without a code, or that never varies, counts
     0. Under selection concepts are correlated, so that codes which separate nothing score well above 0: read it against its floors.
 
+    Parameters
+    ----------
+    correlation : {"pearson", "spearman"}
+        Spearman's is Pearson's of the ranks within each half, ties sharing their mean rank: it does not change under an increasing map of a
+        code or a concept. The zeros of a sparse concept are one large tie, so that it says above all whether both are on together.
+    signed : bool
+        Whether the sign of each code is fixed with the assignment, on the first half, so that a correlation that turns round on the second
+        counts below 0. Codes of noise then score 0 on average, and not the mean absolute value of their correlations.
+
     References
     ----------
     .. [1] Hyvarinen & Morioka (2016), Unsupervised feature extraction by time-contrastive learning, section 6.
     """
 
-    equivalence = "permutation, sign and scale of each code"
-    invariances = ("permutation", "sign", "scale", "shift")
+    equivalence = "permutation, sign and scale of each code; with Spearman's correlation also any increasing map"
     kinds = ("sparse", "real")
     chance = PERMUTED_CODES
     ceiling = ORACLE
     floors = (RANDOM_ROTATION, COMMON_FACTOR)
+
+    def __init__(self, correlation: Literal["pearson", "spearman"] = "pearson", signed: bool = False) -> None:
+        self.correlation = correlation
+        self.signed = signed
+
+    @property
+    def invariances(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("permutation", "sign", "monotone" if self.correlation == "spearman" else "shift", "scale")
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``level_0``, ``level_1`` ...: the mean over the concepts of each level."""
@@ -43,6 +67,25 @@ class ActivationMCC(Evaluator):
         half = len(z) // 2
         if half < 2:
             raise NotApplicable(f"matching on one half and scoring on the other takes at least 4 rows, not {len(z)}")
-        fit = cross_correlation(z[:half], codes[:half])
-        matched = matched_similarity(fit, cross_correlation(z[half:], codes[half:]))
+        if self.correlation not in CORRELATIONS:
+            raise InvalidInput(f"correlation is {self.correlation!r}: {' or '.join(CORRELATIONS)}")
+        if self.correlation == "pearson" and not self.signed:
+            fit = cross_correlation(z[:half], codes[:half])
+            matched = matched_similarity(fit, cross_correlation(z[half:], codes[half:]))
+        else:
+            matched = self._matched(compressed(z), compressed(codes), half)
         return Scores(float(matched.mean()), means_by_level(matched, truth_of(outcome), levels))
+
+    def _matched(self, z: Rows, codes: Rows, half: int) -> Tensor:
+        """Correlation of each concept with its code on the rows from `half` on, shape (c,)."""
+
+        def correlations(rows: slice) -> Tensor:
+            pair = z[rows], codes[rows]
+            return correlation(*(map(centred_ranks, pair) if self.correlation == "spearman" else pair))
+
+        fit, score = correlations(slice(0, half)), correlations(slice(half, len(z)))
+        concept, code = match(fit.abs())
+        found = score[concept, code]
+        matched = score.new_zeros(len(score))
+        matched[concept] = found * fit[concept, code].sign() if self.signed else found.abs()
+        return matched
