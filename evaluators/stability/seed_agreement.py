@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import torch
 
-from evaluators.calibration import RANDOM_DICTIONARY, checked_codes, dictionary_of
-from testbed.contracts import Evaluator, NotApplicable, Outcome, Scores
-from testbed.numerics.matching import active, cosine, match
+from evaluators.calibration import RANDOM_DICTIONARY
+from evaluators.stability.fits import living_directions, over_pairs, pairs_of, several
+from testbed.contracts import Evaluator, Outcome, Scores
+from testbed.numerics.matching import cosine, match
 
 
 class SeedAgreement(Evaluator):
@@ -32,14 +32,8 @@ class SeedAgreement(Evaluator):
     ceiling = 1.0
 
     def score(self, outcome: Sequence[Outcome], *, seed: int) -> Scores:
-        if len(outcome) < 2:
-            raise NotApplicable(f"agreement of fit seeds takes at least 2 of them, not {len(outcome)}: set fit_seeds in the suite")
-        living = []
-        for one in outcome:
-            dictionary = dictionary_of(one)
-            living.append(dictionary[active(checked_codes(one)).to(dictionary.device)])
-        pairs = torch.tensor([_agreement(a, b) for a, b in combinations(living, 2)], dtype=torch.float64)
-        return Scores(float(pairs.mean()), {"lowest": float(pairs.min()), "highest": float(pairs.max())})
+        living = [living_directions(one) for one in several(outcome)]
+        return over_pairs([_agreement(living[a], living[b]) for a, b in pairs_of(len(living))])
 
 
 def _agreement(a: torch.Tensor, b: torch.Tensor) -> float:
