@@ -99,7 +99,10 @@ def show_claims(verdicts: Sequence[Verdict]) -> None:
 
 
 def show_leaderboard(results: Results) -> None:
-    """Means over instances with intervals, one table per generator; oracles apart, settings read off the truth marked."""
+    """Means over instances with intervals, one table per generator; oracles apart, settings read off the truth marked.
+
+    A percentage is the calibrated score, from chance (0 %) to ceiling (100 %); * marks what is not above the best floor.
+    """
     from testbed.results import leaderboard
 
     board = leaderboard(results)
@@ -122,6 +125,8 @@ def show_leaderboard(results: Results) -> None:
             if any(values):
                 table.add_row(f"[dim]{level}[/dim]", *(f"[dim]{_range(v)}[/dim]" for v in values))
         console.print(table)
+    if any(above is False or above == 0 for above in board["above_floor"]):
+        console.print("* not above the best floor on the same instances")
     if marked:
         console.print("† a setting of this estimator was read off the truth")
 
@@ -129,7 +134,9 @@ def show_leaderboard(results: Results) -> None:
 def _cell(row: Any) -> str:
     if row is None:
         return "-"
-    return number(row.mean) + ("" if math.isnan(row.low) else f" [dim]±{number((row.high - row.low) / 2)}[/dim]")
+    text = number(row.mean) + ("" if math.isnan(row.low) else f" [dim]±{number((row.high - row.low) / 2)}[/dim]")
+    share = "" if math.isnan(row.calibrated) else f" {100 * row.calibrated:.0f} %"
+    return text + share + (" *" if row.above_floor is False or row.above_floor == 0 else "")
 
 
 def _range(values: Sequence[float]) -> str:
@@ -229,6 +236,30 @@ def show_assumptions(rows: Sequence[Any]) -> None:
 def _brief(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def show_needed(answers: Sequence[Any], score: str, estimators: tuple[str, str], difference: float) -> None:
+    """How many instances a comparison takes, per generator."""
+    title = f"Instances to show a difference of {abs(difference):g} in {score} between {estimators[0]} and {estimators[1]}"
+    table = Table(
+        "generator", "pilot", "difference there", "spread", "instances", "cautious", "from fit seeds", title=title, title_justify="left"
+    )
+    for answer in answers:
+        found, needed = answer.found, answer.needed
+        seen = (
+            "-"
+            if found is None
+            else number(found.mean) + ("" if math.isnan(found.low) else f" ({number(found.low)} to {number(found.high)})")
+        )
+        row = [answer.generator, "-" if found is None else str(found.n), seen]
+        if needed is not None:
+            share = "-" if answer.from_fits is None else f"{100 * answer.from_fits:.0f} %"
+            row += [number(needed.spread), f"[bold]{needed.n:,}[/bold]", f"{needed.cautious:,}", share]
+        table.add_row(*row)
+    console.print(table)
+    for answer in answers:
+        if answer.reason:
+            console.print(f"{answer.generator}: {answer.reason}", highlight=False)
 
 
 def show_checks(component: str, outcomes: Sequence[Any]) -> None:

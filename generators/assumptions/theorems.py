@@ -29,6 +29,8 @@ class Theorem:
         Names in `generators.assumptions.table.ALL`.
     promises : str
         The equivalence class: up to what the truth is identified.
+    up_to : tuple of str
+        The same in names of `testbed.contracts.INVARIANCES`; () where it is about something else than each concept by itself.
     beyond : tuple of str
         What the theorem assumes besides and no instance can be checked for: of the estimator, of the amount of data, of smoothness.
     """
@@ -37,6 +39,7 @@ class Theorem:
     source: str
     assumptions: tuple[str, ...]
     promises: str
+    up_to: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
 
     def check(self, instance: Instance) -> Result:
@@ -70,6 +73,10 @@ class Result:
         return self.theorem.promises if self.status == "applies" else None
 
 
+SCALE = ("permutation", "sign", "scale")
+OWN_MAP = ("permutation", "sign", "monotone")
+"""Classes that several theorems promise."""
+
 THEOREMS: dict[str, Theorem] = {
     t.name: t
     for t in (
@@ -78,6 +85,7 @@ THEOREMS: dict[str, Theorem] = {
             "Donoho & Elad 2003 (PNAS), theorem 7 and corollary 3; Gribonval & Nielsen 2003",
             ("sparse_enough",),
             "given the dictionary: the codes of every row with at most k active concepts, exactly",
+            (),
             ("no noise",),
         ),
         Theorem(
@@ -85,6 +93,7 @@ THEOREMS: dict[str, Theorem] = {
             "Garfinkle & Hillar 2019 (IEEE Trans. Signal Processing), theorem 1; Aharon, Elad & Bruckstein 2006; Hillar & Sommer 2015",
             ("spark_exceeds", "separated_supports"),
             "each atom up to scale, all up to permutation; codes likewise",
+            SCALE,
             (
                 "supports that occur are regular and each holds enough rows in general position",
                 "the estimator uses as many atoms and codes at most as dense",
@@ -95,6 +104,7 @@ THEOREMS: dict[str, Theorem] = {
             "Spielman, Wang & Wright 2012 (COLT), theorem 3: square dictionaries, the case of independent Bernoulli-subgaussian codes",
             ("injective", "independent", "mostly_off"),
             "each atom up to scale, all up to permutation; codes likewise",
+            SCALE,
             ("order n log n rows", "every rate at least 1/n", "no noise", "the sparsest codes are found"),
         ),
         Theorem(
@@ -102,6 +112,7 @@ THEOREMS: dict[str, Theorem] = {
             "Zheng, Ng & Zhang 2022 (NeurIPS), theorem 1",
             ("structural_sparsity", "rows_span_support", "injective", "independent"),
             "each concept up to an invertible map of its own, all up to permutation",
+            OWN_MAP,
             ("f is smooth and invertible", "the estimator's Jacobian is at most as dense"),
         ),
         Theorem(
@@ -109,6 +120,7 @@ THEOREMS: dict[str, Theorem] = {
             "Moran, Sridhar, Wang & Blei 2022 (TMLR), theorems 1 and 2: an extension to dependent concepts",
             ("anchors",),
             "each concept up to an invertible map of its own, all up to permutation; concepts may depend on each other",
+            OWN_MAP,
             ("anchors of a concept see it through one map up to scale", "the concepts' covariance has full rank"),
         ),
         Theorem(
@@ -116,6 +128,7 @@ THEOREMS: dict[str, Theorem] = {
             "Khemakhem, Kingma, Monti & Hyvarinen 2020 (AISTATS), theorem 1",
             ("sufficient_variability", "injective"),
             "sufficient statistics of each concept up to an invertible linear map; up to permutation under theorems 2 and 3",
+            ("affine",),
             ("concepts are independent given the auxiliary variable, in an exponential family",),
         ),
         Theorem(
@@ -123,6 +136,7 @@ THEOREMS: dict[str, Theorem] = {
             "Kong et al. 2025 (arXiv 2512.10720), discrete case, as stated in the testbed's design",
             ("not_void", "not_degenerate", "no_twins", "states_are_context_laws", "pure_constituents"),
             "each concept up to relabelling of its states, all up to permutation; level 0 only where it is itself a view",
+            ("permutation", "relabelling"),
             ("minimality: the estimator has the fewest states that explain the data",),
         ),
         Theorem(
@@ -130,6 +144,7 @@ THEOREMS: dict[str, Theorem] = {
             "Kong et al. 2025 (arXiv 2512.10720), continuous case, as stated in the testbed's design",
             ("injective", "structural_sparsity", "no_nested_effects", "not_void", "not_degenerate", "faithful"),
             "each concept up to an invertible map of its own, all up to permutation",
+            OWN_MAP,
             ("smoothness", "minimality: the estimator has the fewest edges that explain the data"),
         ),
         Theorem(
@@ -137,6 +152,7 @@ THEOREMS: dict[str, Theorem] = {
             "The testbed's design, section 2; Pearl 1988 for colliders",
             ("not_void", "dependent_given_composite", "faithful"),
             "the class {selection, joint emission} against {independent children}: within the class no data tell the direction",
+            (),
             ("composites are recovered up to their own class",),
         ),
     )

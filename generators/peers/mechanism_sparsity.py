@@ -146,6 +146,10 @@ class MechanismSparsityTruth(Truth):
 
     mixing: LeakyMixing | None = field(default=None)
 
+    def identified(self, view: str) -> tuple[str, ...]:
+        """Each concept up to a map of its own if the graphical criterion tells all apart; else blocks of concepts, and no single one."""
+        return ("permutation", "sign", "monotone") if bool(self.facts["told_apart"].all()) else ()
+
     def oracle(self, observed: Observed, view: str) -> Tensor:
         """Concepts by the exact inverse of the mixing, shape (n, d_z), float32; noise goes through it."""
         assert self.mixing is not None

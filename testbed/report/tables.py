@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from testbed.report.text import number, span
+from testbed.report.classes import Mismatch, mismatches
+from testbed.report.text import number, percent, span
 from testbed.results import Results
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cell:
-    """One estimator under one evaluator; `state` says why there is no score where there is none."""
+    """One estimator under one evaluator; `state` says why there is no score where there is none.
+
+    `calibrated` is the share of the way from chance to ceiling, with its interval; `floor` is a floor that the score is not above.
+    """
 
     state: str = "scored"
     mean: float = math.nan
@@ -45,6 +49,9 @@ class Cell:
     interval: str = ""
     n: int = 0
     bar: Bar | None = None
+    calibrated: str = ""
+    calibrated_range: str = ""
+    floor: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Column:
     evaluator: str
     part: str
     direction: str
+    warning: str = ""
 
     @property
     def arrow(self) -> str:
@@ -96,6 +104,8 @@ class Board:
     marked: bool
     has_bars: bool
     lead: str | None
+    warnings: tuple[Mismatch, ...] = ()
+    floored: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,22 +191,33 @@ def boards(results: Results, found: Standing) -> list[Board]:
     for use in results.run["generators"]:
         generator = use["label"]
         instances = sum(sample["generator"] == generator for sample in results.run["samples"])
-        scores = _table(results, found, generator, False, marked, oracles, instances)
-        parts = _table(results, found, generator, True, marked, oracles, instances)
+        warnings = tuple(mismatches(results, generator))
+        told = {warning.evaluator: warning.text for warning in warnings}
+        scores = _table(results, found, generator, False, marked, oracles, instances, told)
+        parts = _table(results, found, generator, True, marked, oracles, instances, told)
         lead = main_score(results, found.rows, generator)
         has_bars = any(cell.bar for line in scores.lines for cell in line.cells)
-        out.append(Board(generator, instances, scores, parts, any(line.marked for line in scores.lines), has_bars, lead))
+        floored = any(cell.floor for line in (*scores.lines, *parts.lines) for cell in line.cells)
+        any_marked = any(line.marked for line in scores.lines)
+        out.append(Board(generator, instances, scores, parts, any_marked, has_bars, lead, warnings, floored))
     return out
 
 
 def _table(
-    results: Results, found: Standing, generator: str, parts: bool, marked: set[str], oracles: Mapping[str, bool], instances: int
+    results: Results,
+    found: Standing,
+    generator: str,
+    parts: bool,
+    marked: set[str],
+    oracles: Mapping[str, bool],
+    instances: int,
+    told: Mapping[str, str],
 ) -> Table:
     keys = [(key, part) for key, part in found.rows if key[0] == generator and bool(part) == parts]
     seen = {(key[1], part): found.rows[key, part]["direction"] for key, part in keys}
     asked = {} if parts else {(e, ""): "none" for g, e, _ in found.missing if g == generator}
     place = {use["label"]: i for i, use in enumerate(results.run["evaluators"])}
-    columns = [Column(*name, direction) for name, direction in {**asked, **seen}.items()]
+    columns = [Column(*name, direction, told.get(name[0], "")) for name, direction in {**asked, **seen}.items()]
     columns.sort(key=lambda column: (place.get(column.evaluator, len(place)), column.part))
     lines = []
     for estimator in found.order[generator] if columns else ():
@@ -218,7 +239,18 @@ def _cell(found: Standing, key: Key, part: str, instances: int) -> Cell:
         interval=f"{number(low, mean)} to {number(high, mean)}" if known else "",
         n=int(row["n"]) if row["n"] != instances else 0,
         bar=_bar(row, found.floors.get((key, part), {})) if not part else None,
+        **_standing_of(row),
     )
+
+
+def _standing_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """The calibrated score in words, and the floor that a score is not above."""
+    share, low, high = (float(row[name]) for name in ("calibrated", "calibrated_low", "calibrated_high"))
+    floor = f"{row['floor']} ({number(float(row['floor_mean']))})" if row["above_floor"] is False or row["above_floor"] == 0 else ""
+    if not math.isfinite(share):
+        return {"floor": floor}
+    interval = f"{percent(low)} to {percent(high)}" if math.isfinite(low) else ""
+    return {"calibrated": percent(share), "calibrated_range": interval, "floor": floor}
 
 
 def _bar(row: Mapping[str, Any], floors: Mapping[str, float]) -> Bar | None:
@@ -227,18 +259,18 @@ def _bar(row: Mapping[str, Any], floors: Mapping[str, float]) -> Bar | None:
     chance = float(row["chance"])
     way = float(row["ceiling"]) - chance
 
-    def percent(value: float) -> float:
+    def place(value: float) -> float:
         share = (value - chance) / way
         return round(100 * (min(max(share, -EDGE), 1 + EDGE) + EDGE) / (1 + 2 * EDGE), 2)
 
-    share = row["calibrated"]
+    share = (row["mean"] - chance) / way
     low, high = (row["mean"], row["mean"]) if not math.isfinite(row["low"]) else (row["low"], row["high"])
     beyond = -1 if share < -EDGE else 1 if share > 1 + EDGE else 0
-    label = f"{100 * share:.0f} % of the way from chance ({number(chance)}) to ceiling ({number(row['ceiling'])})".replace("-", "−")
+    label = f"{percent(float(row['calibrated']))} of the way from chance ({number(chance)}) to ceiling ({number(row['ceiling'])})"
     label += "".join(f"; floor {name}: {number(value)}" for name, value in floors.items())
-    ticks = tuple((name, percent(value)) for name, value in floors.items())
-    at = {"chance": percent(chance), "ceiling": percent(row["ceiling"]), "mean": percent(row["mean"])}
-    left, right = sorted((percent(low), percent(high)))
+    ticks = tuple((name, place(value)) for name, value in floors.items())
+    at = {"chance": place(chance), "ceiling": place(row["ceiling"]), "mean": place(row["mean"])}
+    left, right = sorted((place(low), place(high)))
     return Bar(**at, low=left, high=right, beyond=beyond, floors=ticks, label=label)
 
 

@@ -21,6 +21,12 @@ def number(value: float | None, like: float | None = None) -> str:
     return "0" + text[2:] if float(text.replace(",", "")) == 0 and text.startswith("-") else text.replace("-", "−")
 
 
+def percent(share: float) -> str:
+    """A share in whole percents."""
+    text = f"{100 * share:.0f} %"
+    return "0 %" if text == "-0 %" else text.replace("-", "−")
+
+
 def brief(value: float) -> float | None:
     """Five digits: a figure shows no more, and the page stays small."""
     return float(f"{value:.5g}") if math.isfinite(value) else None

@@ -17,6 +17,7 @@ ESTIMATORS = {
     "from the truth": 0.6,
     "oracle": 0.97,
 }
+IDENTIFIED = {"x": ["permutation", "sign", "scale"]}
 EVALUATORS = {"decoder_mcc": "higher", "explained_variance": "higher", "dead_units": "lower", "l0": "none"}
 
 
@@ -37,6 +38,7 @@ def a_run():
     estimators[0]["params"] = {"k": 8, "inner": {"use": "pca", "n": 3}, "text": HOSTILE}
     estimators[3] |= {"params": {"k": {"truth": "l0"}}, "from_truth": ["k"]}
     evaluators = [use(label, constants={"direction": d, "equivalence": "permutation"}) for label, d in EVALUATORS.items()]
+    evaluators[0]["constants"] |= {"kinds": ["sparse", "real"], "invariances": ["permutation", "sign", "affine"]}
     evaluators += [use("top_contexts", constants={"direction": "none"}), use("no_truth", constants={"direction": "higher"})]
     labels = [e["label"] for e in evaluators]
     trials = []
@@ -179,7 +181,7 @@ def hand():
     ]
     samples = [
         {"generator": s["generator"], "instance": s["instance"], "seconds": 0.4, "rows": {}, "views": {"x": {"columns": 8}}}
-        | {"truth": {"levels": [["sparse", 16], ["sparse", 96]], "settings": {}}, "about": {}}
+        | {"truth": {"levels": [["sparse", 16], ["sparse", 96]], "settings": {}, "identified": IDENTIFIED}, "about": {}}
         for s in run["samples"]
     ]
     samples[3] |= {

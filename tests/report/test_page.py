@@ -125,6 +125,14 @@ def test_every_component_failure_and_reason_appears(page, hand):
     assert "Q4_1 weights, dequantised" in page.text
 
 
+def test_floors_calibration_and_classes_are_in_words(page):
+    titles = " ".join(attributes.get("title", "") for _, attributes in page.elements)
+    for words in ("calibrated: 74 % of the way from chance to ceiling", "not above a floor: random_rotation (0.450)"):
+        assert words in titles
+    for words in ("≤ floor", "1 score whose class is not the one that theorems promise", "a high score does not show recovery"):
+        assert words in page.text
+
+
 def test_long_tracebacks_keep_their_end(text):
     assert "deep\n" in text
     assert text.count("    deep\n") < 4 * 700

@@ -48,6 +48,26 @@ def test_bar_runs_the_same_way_where_lower_is_better(known):
     assert bar.mean > (bar.chance + bar.ceiling) / 2
 
 
+def test_calibrated_scores_are_said_with_their_interval(known):
+    good = cell(known, "good", "decoder_mcc")
+    assert good.calibrated == "74 %"
+    low, high = (int(text.removesuffix(" %")) for text in good.calibrated_range.split(" to "))
+    assert low < 74 < high
+    assert cell(known, "good", "l0").calibrated == ""
+
+
+def test_scores_at_or_below_the_best_floor_are_marked(known):
+    assert cell(known, "an_estimator_with_a_rather_long_label_indeed", "decoder_mcc").floor == "random_rotation (0.450)"
+    assert cell(known, "good", "decoder_mcc").floor == ""
+    assert cell(known, "good", "dead_units").floor == ""
+    assert known.floored
+
+
+def test_columns_whose_class_is_another_one_are_warned_of(known):
+    assert [column.evaluator for column in known.scores.columns if column.warning] == ["decoder_mcc"]
+    assert [warning.evaluator for warning in known.warnings] == ["decoder_mcc"]
+
+
 def test_no_bar_without_chance_or_ceiling(known):
     assert cell(known, "good", "l0").bar is None
 

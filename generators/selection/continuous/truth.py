@@ -55,6 +55,11 @@ class ContinuousTruth(Truth):
     couplings: tuple[tuple[Coupling, ...], ...] = ()
     fixed: Setting = field(default_factory=dict)
 
+    def identified(self, view: str) -> tuple[str, ...]:
+        """Up to scale where f is linear, else up to an invertible map of each concept."""
+        linear = all(isinstance(f, Linear) for f in self.mixings.get(view, {}).values())
+        return ("permutation", "sign", "scale" if linear else "monotone")
+
     def oracle(self, observed: Observed, view: str) -> Tensor:
         r"""Best estimate of every concept that the view shows, shape (n, c), float32.
 
