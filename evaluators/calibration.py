@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from evaluators.graph.truths import true_direction
 from testbed.contracts import BLOCK, Codes, InvalidInput, NotApplicable, Outcome, Reference, Rows, SparseRows, Structure, Truth
 from testbed.numerics.matching import check_finite, dense
 
@@ -93,7 +94,8 @@ def true_structure(truth: Truth, levels: tuple[int, ...]) -> Structure:
     )
     states = all(truth.levels[level].kind == "states" for level in levels)
     n_states = tuple(k for level in levels for k in truth.levels[level].cardinalities) if states else ()
-    return Structure(tuple(level for level in levels for _ in range(truth.levels[level].size)), constituents, n_states)
+    owner = tuple(level for level in levels for _ in range(truth.levels[level].size))
+    return Structure(owner, constituents, n_states, true_direction(truth) or "undecided")
 
 
 def means_by_level(similarity: Tensor, truth: Truth, levels: tuple[int, ...]) -> dict[str, float]:

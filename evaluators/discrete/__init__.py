@@ -1,0 +1,1 @@
+"""Are states found, up to their names?"""

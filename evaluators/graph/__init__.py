@@ -1,0 +1,1 @@
+"""Is the graph among the codes the true one?"""
