@@ -132,13 +132,13 @@ def _compare(results: Results, claim: Mapping[str, Any], generator: str) -> Inte
             raise ValueError("a claim over documents compares with a number or with another estimator")
         others = _by_group(results, claim["score"], versus["generator"] or generator, versus["estimator"] or estimator)
         return paired_difference(own, others)
-    values = _by_instance(results, claim["score"], generator, estimator, "value")
+    values = by_instance(results, claim["score"], generator, estimator, "value")
     if isinstance(versus, int | float):
         shift = float(versus) if claim["test"] == "within" else 0.0
         return mean_interval([value - shift for value in values.values()])
     if isinstance(versus, str):
-        return paired_difference(values, _by_instance(results, claim["score"], generator, estimator, versus))
-    other = _by_instance(results, claim["score"], versus["generator"] or generator, versus["estimator"] or estimator, "value")
+        return paired_difference(values, by_instance(results, claim["score"], generator, estimator, versus))
+    other = by_instance(results, claim["score"], versus["generator"] or generator, versus["estimator"] or estimator, "value")
     return paired_difference(values, other)
 
 
@@ -150,7 +150,7 @@ def _rows(results: Results, score: str, generator: str, estimator: str) -> pd.Da
     ]
 
 
-def _by_instance(results: Results, score: str, generator: str, estimator: str, column: str) -> dict[int, float]:
+def by_instance(results: Results, score: str, generator: str, estimator: str, column: str) -> dict[int, float]:
     """Mean over fit seeds of a score (or of its chance level, ceiling or floor) per instance."""
     rows = _rows(results, score, generator, estimator)
     if column.startswith("floor:"):

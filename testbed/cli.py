@@ -1,4 +1,4 @@
-"""The command line: `testbed run`, `report`, `claims`, `show`, `list`, `check`, `sample`."""
+"""The command line: `testbed run`, `report`, `claims`, `show`, `list`, `check`, `sample`, `seeds-needed`."""
 
 from __future__ import annotations
 
@@ -237,6 +237,29 @@ def assumptions(
         typer.echo(json.dumps([asdict(row) for row in rows], indent=1, default=str))
     else:
         show_assumptions(rows)
+
+
+@app.command("seeds-needed")
+def seeds_needed(
+    folder: Folder,
+    score: Annotated[str, typer.Option(metavar="SCORE", help="A score or a part of one: decoder_mcc, decoder_mcc/level_0.")],
+    estimators: Annotated[tuple[str, str], typer.Option(metavar="A B", help="The two estimators to be told apart.")],
+    difference: Annotated[float, typer.Option(metavar="SIZE", help="The difference in the score that is to be shown.")],
+    generator: Annotated[str | None, typer.Option(metavar="NAME", help="Only this generator. [default: each]")] = None,
+    power: Annotated[float, typer.Option(help="Probability with which it is to be shown.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Probability of showing a difference where there is none.")] = 0.05,
+) -> None:
+    """Tell how many instances it takes to show a difference between two estimators, from a run of a few instances.
+
+    The pilot in DIR says how much paired differences vary between instances (averaged over fit seeds); a paired t-test needs so many
+    instances for that. *Cautious* allows for a pilot that was too calm by chance: with the spread at its upper 80 % limit.
+
+    Example: `testbed seeds-needed runs/quick --score decoder_mcc --estimators topk_sae fast_ica --difference .02`
+    """
+    from testbed.pilot import instances_needed
+    from testbed.terminal import show_needed
+
+    show_needed(instances_needed(_gather(folder), score, estimators, difference, generator, power, alpha), score, estimators, difference)
 
 
 def _params(settings: list[str] | None) -> dict[str, Any]:

@@ -180,3 +180,12 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_worker(toys):
 
 def test_debug_shows_the_traceback(toys):
     assert "Traceback" in testbed("--debug", "run", "quikc", code=1)
+
+
+def test_instances_needed_are_told_from_a_pilot(finished, monkeypatch):
+    monkeypatch.chdir(finished[0])
+    asked = ["seeds-needed", "runs/toy", "--estimators", "oracle", "random", "--difference", ".02"]
+    text = testbed(*asked, "--score", "score")
+    assert "Instances to show a difference of 0.02 in score between oracle and random" in text
+    assert "gauss" in text
+    assert "did you mean 'score'" in testbed(*asked, "--score", "scor", code=2)
