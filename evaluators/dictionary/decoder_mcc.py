@@ -41,6 +41,6 @@ class DecoderMCC(Evaluator):
         atoms = truth.dictionary(outcome.view)
         dictionary = dictionary_of(outcome)
         alive = active(checked_codes(outcome)).to(atoms.device)
-        similarity = cosine(atoms, dictionary) * alive  # (c, m)
+        similarity = cosine(atoms, dictionary).mul_(alive)  # (c, m)
         matched = matched_similarity(similarity, similarity)
         return Scores(float(matched.mean()), means_by_level(matched, truth, tuple(truth.dictionaries[outcome.view])))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -20,6 +17,7 @@ from evaluators.calibration import (
     truth_of,
 )
 from testbed.contracts import Evaluator, NotApplicable, Outcome, Rows, Scores, SparseRows
+from testbed.numerics.correlation import add_cross_products, matched_cross_products
 from testbed.numerics.firing import firing
 from testbed.numerics.matching import match
 
@@ -54,12 +52,13 @@ class ActivationF1(Evaluator):
         if half < 2:
             raise NotApplicable(f"matching on one half and scoring on the other takes at least 4 rows, not {len(z)}")
         rule = firing(codes[:half])
-        concept, code = match(_f1(*_counts(z[:half], rule(codes[:half]))))
-        both, of_concept, of_code = _counts(z[half:], rule(codes[half:]))
+        concept, code = match(_f1(_events(z[:half]), _events(rule(codes[:half]))))
+        on, fired = _events(z[half:]), _events(rule(codes[half:]))
+        of_concept, of_code = _counts(on), _counts(fired)
+        hits = matched_cross_products(on, fired, concept, code)
         c = len(of_concept)
         f1, precision, recall = torch.zeros(3, c, dtype=torch.float64)
-        hits = both[concept, code]
-        f1[concept] = _f1(both, of_concept, of_code)[concept, code]
+        f1[concept] = 2 * hits / (of_concept[concept] + of_code[code]).clamp_min(1)
         precision[concept] = hits / of_code[code].clamp_min(1)
         recall[concept] = hits / of_concept[concept].clamp_min(1)
         truth = truth_of(outcome)
@@ -73,21 +72,23 @@ class ActivationF1(Evaluator):
         return Scores(float(f1.mean()), parts, details=by_level)
 
 
-def _counts(z: Rows, on: SparseRows) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows with both on, shape (c, m), and with each concept (c,), and each code (m,), on; float64, on the CPU."""
-    concept, code = _events(z), _events(on)
-    both = torch.from_numpy((concept.T @ code).toarray())
-    return both, torch.from_numpy(concept.sum(axis=0)), torch.from_numpy(code.sum(axis=0))
-
-
-def _events(rows: Rows) -> Any:
-    """A sparse array with 1 where an entry is not 0, shape (n, columns)."""
+def _events(rows: Rows) -> SparseRows:
+    """1 where an entry is not 0, on the CPU."""
     if not isinstance(rows, SparseRows):
         rows = SparseRows.from_dense(rows)
-    used = (rows.values != 0).double().cpu().numpy()
-    return scipy.sparse.csr_array((used, rows.indices.cpu().numpy(), rows.indptr.cpu().numpy()), shape=rows.shape)
+    return SparseRows(rows.indptr, rows.indices, (rows.values != 0).float(), rows.shape).to("cpu")
 
 
-def _f1(both: Tensor, of_concept: Tensor, of_code: Tensor) -> Tensor:
+def _counts(events: SparseRows) -> Tensor:
+    """Rows with each column on, shape (columns,), float64."""
+    return events.values.new_zeros(events.shape[1], dtype=torch.float64).index_add_(0, events.indices, events.values.double())
+
+
+def _f1(z: SparseRows, on: SparseRows) -> Tensor:
     """F1 of every concept with every code, shape (c, m); 0 where both are never on."""
-    return 2 * both / (of_concept[:, None] + of_code).clamp_min(1)
+    both = torch.zeros(z.shape[1], on.shape[1], dtype=torch.float64)
+    add_cross_products(both, z, on)
+    of_concept, of_code = _counts(z), _counts(on)
+    for i in range(len(both)):  # in place: a matrix of 16,384 x 16,384 takes 2 GiB
+        both[i].mul_(2).div_((of_concept[i] + of_code).clamp_min_(1))
+    return both

@@ -19,7 +19,7 @@ from evaluators.calibration import (
 )
 from testbed.contracts import Evaluator, InvalidInput, NotApplicable, Outcome, Rows, Scores
 from testbed.numerics.covariances import compressed, correlation
-from testbed.numerics.matching import cross_correlation, match, matched_similarity
+from testbed.numerics.matching import held_out_correlation, match
 from testbed.numerics.ranks import centred_ranks
 
 CORRELATIONS = ("pearson", "spearman")
@@ -70,8 +70,7 @@ class ActivationMCC(Evaluator):
         if self.correlation not in CORRELATIONS:
             raise InvalidInput(f"correlation is {self.correlation!r}: {' or '.join(CORRELATIONS)}")
         if self.correlation == "pearson" and not self.signed:
-            fit = cross_correlation(z[:half], codes[:half])
-            matched = matched_similarity(fit, cross_correlation(z[half:], codes[half:]))
+            matched = held_out_correlation(z, codes, half)
         else:
             matched = self._matched(compressed(z), compressed(codes), half)
         return Scores(float(matched.mean()), means_by_level(matched, truth_of(outcome), levels))

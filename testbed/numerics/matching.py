@@ -8,6 +8,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from testbed.contracts import BLOCK, InvalidInput, Rows, SparseRows
+from testbed.numerics.assignment import assign
+from testbed.numerics.correlation import MatchedCorrelation, StreamedCorrelation, check_pair
+from testbed.numerics.rows import check_finite as check_finite
+from testbed.numerics.rows import dense as dense
+
+SMALL = 512
+"""Concepts or codes up to which the plain dense solver is used: there it is as fast."""
 
 
 def cross_correlation(concepts: Rows, codes: Rows) -> Tensor:
@@ -15,7 +22,7 @@ def cross_correlation(concepts: Rows, codes: Rows) -> Tensor:
 
     .. math:: r_{ij} = \Big| \frac{1}{n} \sum_t \frac{(z_{ti} - \bar z_i)(a_{tj} - \bar a_j)}{s(z_i)\, s(a_j)} \Big|
 
-    Sparse rows are made dense a block at a time, so that memory does not grow with n.
+    Memory does not grow with n, see `StreamedCorrelation`.
 
     Parameters
     ----------
@@ -32,18 +39,33 @@ def cross_correlation(concepts: Rows, codes: Rows) -> Tensor:
     InvalidInput
         If the rows differ in number or a value is not finite.
     """
-    if len(concepts) != len(codes):
-        raise InvalidInput(f"concepts have {len(concepts)} rows and codes {len(codes)}: score them on the same sample")
-    check_finite(concepts, "concepts hold NaN or infinity: check the generator's latents before scoring")
-    check_finite(codes, "codes hold NaN or infinity: check the encoder's output before scoring it")
-    mean_z, scale_z = _location_and_scale(concepts)
-    mean_a, scale_a = _location_and_scale(codes)
-    total = mean_z.new_zeros(len(mean_z), len(mean_a))
-    for start in range(0, len(concepts), BLOCK):
-        z = (dense(concepts[start : start + BLOCK]).double() - mean_z) * scale_z
-        a = (dense(codes[start : start + BLOCK]).double() - mean_a) * scale_a
-        total += z.T @ a
-    return (total / len(concepts)).abs().clamp_max(1.0)  # (c, m)
+    check_pair(concepts, codes)
+    streamed = StreamedCorrelation(concepts.shape[1], codes.shape[1], _device(concepts))
+    streamed.update(concepts, codes)
+    return streamed.finish().abs_()  # (c, m)
+
+
+def held_out_correlation(concepts: Rows, codes: Rows, half: int) -> Tensor:
+    """Absolute correlation on the rows from `half` on of each concept with the code that it is matched to on the rows before.
+
+    The same as `matched_similarity` of `cross_correlation` on both halves, but on the second one of the matched pairs alone.
+
+    Parameters
+    ----------
+    concepts : Tensor or SparseRows, shape (n, c)
+    codes : Tensor or SparseRows, shape (n, m)
+    half : int
+
+    Returns
+    -------
+    Tensor, shape (c,), float64
+        0 for a concept without a code.
+    """
+    concept, code = match(cross_correlation(concepts[:half], codes[:half]))
+    paired = MatchedCorrelation(concept, code, concepts.shape[1], codes.shape[1])
+    paired.update(concepts[half:], codes[half:])
+    found = paired.correlation().abs()
+    return found.new_zeros(concepts.shape[1]).index_copy_(0, concept, found)
 
 
 def cosine(atoms: Tensor, dictionary: Tensor) -> Tensor:
@@ -67,11 +89,17 @@ def cosine(atoms: Tensor, dictionary: Tensor) -> Tensor:
     if atoms.shape[1] != dictionary.shape[1]:
         raise InvalidInput(f"atoms have {atoms.shape[1]} columns and the dictionary {dictionary.shape[1]}: compare them in the same view")
     check_finite(dictionary, "the dictionary holds NaN or infinity: check the fit before scoring it")
-    return (_unit(atoms.double()) @ _unit(dictionary.double().to(atoms.device)).T).abs().clamp_max(1.0)
+    left, right = _unit(atoms.detach().double()), _unit(dictionary.detach().double().to(atoms.device))
+    out = left.new_empty(len(left), len(right))
+    for start in range(0, len(left), BLOCK):  # in place: at 16,384 x 16,384 every copy takes 2 GiB
+        part = out[start : start + BLOCK]
+        torch.mm(left[start : start + BLOCK], right.T, out=part)
+        part.abs_().clamp_max_(1.0)
+    return out
 
 
 def match(similarity: Tensor) -> tuple[Tensor, Tensor]:
-    """Assignment of codes to concepts that maximises the sum of similarities [1]_.
+    """Assignment of codes to concepts that maximises the sum of similarities [1]_; exact, see `testbed.numerics.assignment`.
 
     Parameters
     ----------
@@ -86,7 +114,12 @@ def match(similarity: Tensor) -> tuple[Tensor, Tensor]:
     ----------
     .. [1] Hyvarinen & Morioka (2016), Unsupervised feature extraction by time-contrastive learning, section 6.
     """
-    concept, code = linear_sum_assignment(similarity.detach().cpu().numpy(), maximize=True)
+    values = similarity.detach().cpu().numpy()
+    if min(values.shape) <= SMALL:
+        concept, code = linear_sum_assignment(values, maximize=True)
+    else:
+        found = assign(values)
+        concept, code = found.row, found.column
     return torch.as_tensor(concept, device=similarity.device), torch.as_tensor(code, device=similarity.device)
 
 
@@ -129,34 +162,8 @@ def active(codes: Rows) -> Tensor:
     return (codes != 0).any(dim=0)
 
 
-def dense(rows: Rows) -> Tensor:
-    """The rows as a dense tensor, shape (n, m)."""
-    return rows.dense() if isinstance(rows, SparseRows) else rows
-
-
-def check_finite(rows: Rows, message: str) -> None:
-    """Raise InvalidInput with `message` if an entry is NaN or infinite."""
-    if not (rows.values if isinstance(rows, SparseRows) else rows).isfinite().all():
-        raise InvalidInput(message)
-
-
-def _location_and_scale(rows: Rows) -> tuple[Tensor, Tensor]:
-    """Column means and reciprocal standard deviations (0 for a constant column), shape (m,) each, float64."""
-    n, width = rows.shape
-    if isinstance(rows, SparseRows):
-        values = rows.values.double()
-        total = values.new_zeros(width).index_add_(0, rows.indices, values)
-        mean = total / n
-        count = rows.indices.bincount(minlength=width).to(values)
-        spread = values.new_zeros(width).index_add_(0, rows.indices, (values - mean[rows.indices]).square())
-        variance = (spread + (n - count) * mean.square()) / n
-    else:
-        wide = rows.double()
-        mean = wide.mean(dim=0)
-        variance = (wide - mean).square().mean(dim=0)
-    deviation, size = variance.sqrt(), (variance + mean.square()).sqrt()
-    # A deviation of rounding size is a constant column: dividing by it would invent a correlation.
-    return mean, torch.where(deviation > 1e-7 * size, 1 / deviation.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
+def _device(rows: Rows) -> torch.device:
+    return (rows.values if isinstance(rows, SparseRows) else rows).device
 
 
 def _unit(rows: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from testbed.contracts import InvalidInput, SparseRows
 from testbed.numerics.matching import active, cosine, cross_correlation, match, matched_similarity, mean_correlation
@@ -82,6 +83,15 @@ def test_matching_is_the_best_of_all_assignments():
     greedy_trap = torch.tensor([[0.9, 0.8], [0.8, 0.1]])  # taking .9 first ends at 1.0, the best total is 1.6
     concept, code = match(greedy_trap)
     assert greedy_trap[concept, code].sum() == pytest.approx(1.6)
+
+
+def test_many_codes_are_matched_as_well_as_few():
+    g = torch.Generator().manual_seed(0)
+    similarity = torch.rand(600, 700, generator=g).abs()
+    concept, code = match(similarity)
+    row, column = linear_sum_assignment(similarity.numpy(), maximize=True)
+    assert concept.tolist() == row.tolist()
+    assert similarity[concept, code].double().sum().item() == pytest.approx(similarity.numpy()[row, column].sum(dtype=float), rel=1e-12)
 
 
 @pytest.mark.parametrize(("c", "m"), [(3, 5), (5, 3), (1, 1), (4, 0)])
