@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from testbed.report.critical_difference import ranking
 from testbed.report.curves import curves
 from testbed.report.dialing import dialing
 from testbed.report.tables import Standing, main_score
@@ -41,12 +42,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The figures of one generator, the evaluators whose figure would be empty, and how many figures there was no room for."""
+    """The figures of one generator, the evaluators whose figure would be empty, and how many figures there was no room for.
+
+    `unranked` says why there is no critical-difference diagram, where there is none.
+    """
 
     generator: str
     figures: tuple[Figure, ...]
     flat: tuple[str, ...]
     left_out: int
+    unranked: str = ""
 
 
 def galleries(results: Results, found: Standing) -> list[Gallery]:
@@ -57,7 +62,8 @@ def galleries(results: Results, found: Standing) -> list[Gallery]:
         generator, left_out = use["label"], 0
         kept: list[Figure] = []
         flat: list[str] = []
-        for title, note, height, spec in _drawn(results, found, generator, flat):
+        unranked: list[str] = []
+        for title, note, height, spec in _drawn(results, found, generator, flat, unranked):
             size = len(script_json(spec))
             if used + size > BUDGET:
                 left_out += 1
@@ -65,12 +71,17 @@ def galleries(results: Results, found: Standing) -> list[Gallery]:
             used, count = used + size, count + 1
             kept.append(Figure(f"figure-{count}", title, note, height, spec))
         if kept or flat or left_out:
-            out.append(Gallery(generator, tuple(kept), tuple(flat), left_out))
+            out.append(Gallery(generator, tuple(kept), tuple(flat), left_out, "".join(unranked)))
     return out
 
 
-def _drawn(results: Results, found: Standing, generator: str, flat: list[str]) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
-    """Title, note, height and specification of each figure; names of evaluators with nothing to see go to `flat`."""
+def _drawn(
+    results: Results, found: Standing, generator: str, flat: list[str], unranked: list[str]
+) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+    """Title, note, height and specification of each figure.
+
+    Names of evaluators with nothing to see go to `flat`, and why there is no critical-difference diagram to `unranked`.
+    """
     oracles = {key[2] for (key, _), row in found.rows.items() if row["needs_truth"]}
     for use in results.run["evaluators"]:
         label = use["label"]
@@ -99,6 +110,14 @@ def _drawn(results: Results, found: Standing, generator: str, flat: list[str]) -
     yield from dialing([entry for entry in results.details if entry["generator"] == generator])
     yield from curves([fit for fit in results.fits if fit["generator"] == generator])
     lead = main_score(results, found.rows, generator)
+    if lead is not None:
+        rivals = {name: values for name, values in _series(found, generator, lead).items() if name not in oracles}
+        directions = {row["direction"] for (key, part), row in found.rows.items() if key[:2] == (generator, lead) and part == ""}
+        diagram = ranking(rivals, lead, directions.pop())
+        if isinstance(diagram, str):
+            unranked.append(diagram)
+        else:
+            yield diagram
     spent = _seconds(results, generator)
     if lead is not None and len(spent.keys() & _series(found, generator, lead).keys()) > 2:
         note = "Seconds of one fit, on the machine named under Provenance."

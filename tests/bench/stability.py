@@ -11,6 +11,7 @@ Writes ``table.csv`` and ``table.md``.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def correlated(wide: pd.DataFrame) -> pd.DataFrame:
 def correlation(wide: pd.DataFrame, x: str, y: str, way: str) -> Interval:
     """A Spearman correlation with its interval; n is what it is averaged over, or the number of points."""
     if way == "within instance":
-        return mean_interval([spearman(here[x], here[y]) for _, here in wide.groupby("cluster", sort=False)])
+        found = mean_interval([spearman(here[x], here[y]) for _, here in wide.groupby("cluster", sort=False)])
+        return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
     clusters = list(wide["cluster"].unique())
     members = {cluster: np.flatnonzero(wide["cluster"] == cluster) for cluster in clusters}
     names, values = wide["estimator"].to_numpy(), wide[[x, y]].to_numpy()
