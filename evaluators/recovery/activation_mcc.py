@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor
-
 from evaluators.calibration import (
     COMMON_FACTOR,
     ORACLE,
@@ -18,8 +16,8 @@ from evaluators.calibration import (
     truth_of,
 )
 from testbed.contracts import Evaluator, InvalidInput, NotApplicable, Outcome, Rows, Scores
-from testbed.numerics.covariances import compressed, correlation
-from testbed.numerics.matching import held_out_correlation, match
+from testbed.numerics.covariances import compressed
+from testbed.numerics.matching import held_out_correlation
 from testbed.numerics.ranks import centred_ranks
 
 CORRELATIONS = ("pearson", "spearman")
@@ -69,22 +67,11 @@ class ActivationMCC(Evaluator):
             raise NotApplicable(f"matching on one half and scoring on the other takes at least 4 rows, not {len(z)}")
         if self.correlation not in CORRELATIONS:
             raise InvalidInput(f"correlation is {self.correlation!r}: {' or '.join(CORRELATIONS)}")
-        if self.correlation == "pearson" and not self.signed:
-            matched = held_out_correlation(z, codes, half)
-        else:
-            matched = self._matched(compressed(z), compressed(codes), half)
+        pairs = [(z[rows], codes[rows]) for rows in (slice(0, half), slice(half, len(z)))]
+        fit, scored = ((self._values(one), self._values(other)) for one, other in pairs)
+        matched = held_out_correlation(fit, scored, self.signed)
         return Scores(float(matched.mean()), means_by_level(matched, truth_of(outcome), levels))
 
-    def _matched(self, z: Rows, codes: Rows, half: int) -> Tensor:
-        """Correlation of each concept with its code on the rows from `half` on, shape (c,)."""
-
-        def correlations(rows: slice) -> Tensor:
-            pair = z[rows], codes[rows]
-            return correlation(*(map(centred_ranks, pair) if self.correlation == "spearman" else pair))
-
-        fit, score = correlations(slice(0, half)), correlations(slice(half, len(z)))
-        concept, code = match(fit.abs())
-        found = score[concept, code]
-        matched = score.new_zeros(len(score))
-        matched[concept] = found * fit[concept, code].sign() if self.signed else found.abs()
-        return matched
+    def _values(self, rows: Rows) -> Rows:
+        """What is correlated by Pearson's formula: the rows or their ranks."""
+        return centred_ranks(compressed(rows)) if self.correlation == "spearman" else compressed(rows)

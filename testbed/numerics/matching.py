@@ -45,27 +45,34 @@ def cross_correlation(concepts: Rows, codes: Rows) -> Tensor:
     return streamed.finish().abs_()  # (c, m)
 
 
-def held_out_correlation(concepts: Rows, codes: Rows, half: int) -> Tensor:
-    """Absolute correlation on the rows from `half` on of each concept with the code that it is matched to on the rows before.
+def held_out_correlation(fit: tuple[Rows, Rows], score: tuple[Rows, Rows], signed: bool = False) -> Tensor:
+    """Correlation of each concept with the code that it is matched to on other rows.
 
-    The same as `matched_similarity` of `cross_correlation` on both halves, but on the second one of the matched pairs alone.
+    The same as `matched_similarity` of `cross_correlation` on both, but on the rows that are scored of the matched pairs alone.
 
     Parameters
     ----------
-    concepts : Tensor or SparseRows, shape (n, c)
-    codes : Tensor or SparseRows, shape (n, m)
-    half : int
+    fit, score : pair of Tensor or SparseRows, shape (n, c) and (n, m)
+        Concepts and codes: the rows that fix the assignment, and those that count.
+    signed : bool
+        Whether the rows that fix the assignment fix each code's sign, too, rather than taking absolute values.
 
     Returns
     -------
     Tensor, shape (c,), float64
         0 for a concept without a code.
     """
-    concept, code = match(cross_correlation(concepts[:half], codes[:half]))
-    paired = MatchedCorrelation(concept, code, concepts.shape[1], codes.shape[1])
-    paired.update(concepts[half:], codes[half:])
-    found = paired.correlation().abs()
-    return found.new_zeros(concepts.shape[1]).index_copy_(0, concept, found)
+    concept, code = match(cross_correlation(*fit))
+    pairs = concept, code, fit[0].shape[1], fit[1].shape[1]
+    fitted, scored = MatchedCorrelation(*pairs), MatchedCorrelation(*pairs)
+    scored.update(*score)
+    found = scored.correlation()
+    if signed:
+        fitted.update(*fit)
+        found = found * fitted.correlation().sign()
+    else:
+        found = found.abs()
+    return found.new_zeros(fit[0].shape[1]).index_copy_(0, concept, found)
 
 
 def cosine(atoms: Tensor, dictionary: Tensor) -> Tensor:

@@ -88,7 +88,16 @@ def test_held_out_correlation_is_the_matched_similarity_of_both_halves():
     a[:, :20] += z[:, torch.randperm(40, generator=torch.Generator().manual_seed(0))[:20]]
     both = cross_correlation(z[:2500], a[:2500]), cross_correlation(z[2500:], a[2500:])
     for left, right in ((z, a), (SparseRows.from_dense(z), SparseRows.from_dense(a))):
-        torch.testing.assert_close(held_out_correlation(left, right, 2500), matched_similarity(*both), rtol=0, atol=1e-12)
+        found = held_out_correlation((left[:2500], right[:2500]), (left[2500:], right[2500:]))
+        torch.testing.assert_close(found, matched_similarity(*both), rtol=0, atol=1e-12)
+
+
+def test_a_sign_that_turns_round_counts_below_0_where_signs_count():
+    z = sparse_values(4000, 3, 0)
+    turned = z * torch.tensor([1.0, -1.0, 1.0])
+    found = held_out_correlation((z, -turned), (z, turned), signed=True)
+    torch.testing.assert_close(found, torch.full((3,), -1.0, dtype=torch.float64))
+    assert (held_out_correlation((z, -turned), (z, turned)) > 0.999).all()
 
 
 def test_cross_products_are_matrix_products():
