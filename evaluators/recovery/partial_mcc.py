@@ -74,9 +74,10 @@ class PartialMCC(Evaluator):
         if half < most + 2:
             raise NotApplicable(f"regressions on {most - 1} other concepts take at least {most + 2} rows in each half, not {half}")
         first, second = slice(0, half), slice(half, len(codes))
-        own = [_Own.of(one[first], codes[first]) for one in z]
-        fit, _ = _stacked(own, z, codes, first)
-        score, textbook = _stacked(own, z, codes, second)
+        fitted = [_Moments.of(one[first], codes[first]) for one in z]
+        own = [_Own.of(moments) for moments in fitted]
+        fit, _ = _stacked(own, fitted)
+        score, textbook = _stacked(own, [_Moments.of(one[second], codes[second]) for one in z])
         concept, code = match(fit)
         truth, share = truth_of(outcome), torch.cat([one.share for one in own])
         matched = _at(score, concept, code)
@@ -86,6 +87,20 @@ class PartialMCC(Evaluator):
             "share of concepts of which nothing is left": means_by_level((share <= LEAST).double(), truth, levels),
         }
         return Scores(float(matched.mean()), parts, details=details)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """Covariances of a level's concepts, shape (c, c), and of them with codes, (c, m); variances of both, (c,) and (m,)."""
+
+    zz: Tensor
+    za: Tensor
+    of_z: Tensor
+    of_a: Tensor
+
+    @classmethod
+    def of(cls, z: Rows, codes: Rows) -> _Moments:
+        return cls(covariance(z, z), covariance(z, codes), variance(z), variance(codes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +125,19 @@ class _Own:
     share: Tensor
 
     @classmethod
-    def of(cls, z: Rows, codes: Rows) -> _Own:
-        """From the rows of the fit."""
-        spread = variance(z)
-        scale = torch.where(spread > 0, spread.rsqrt(), 0.0)
-        unit = covariance(z, z) * scale[:, None] * scale
+    def of(cls, fit: _Moments) -> _Own:
+        """From the moments of the rows of the fit."""
+        scale = torch.where(fit.of_z > 0, fit.of_z.rsqrt(), 0.0)
+        unit = fit.zz * scale[:, None] * scale
         precision = torch.cholesky_inverse(torch.linalg.cholesky(unit + RIDGE * torch.eye(len(unit), dtype=unit.dtype)))
         residual = precision / precision.diagonal()[:, None]
-        slopes = precision @ (covariance(z, codes) * scale[:, None])
+        slopes = precision @ (fit.za * scale[:, None])
         return cls(scale, residual, slopes, ((residual @ unit) * residual).sum(dim=1))
 
-    def correlations(self, z: Rows, codes: Rows) -> tuple[Tensor, Tensor]:
-        """p and the textbook's partial correlation on any rows, both absolute and of shape (c, m)."""
-        zz = covariance(z, z) * self.scale[:, None] * self.scale
-        za, spread = covariance(z, codes) * self.scale[:, None], variance(codes)
+    def correlations(self, rows: _Moments) -> tuple[Tensor, Tensor]:
+        """p and the textbook's partial correlation on rows with these moments, both absolute and of shape (c, m)."""
+        zz = rows.zz * self.scale[:, None] * self.scale
+        za, spread = rows.za * self.scale[:, None], rows.of_a
 
         def without(part: Tensor) -> tuple[Tensor, Tensor]:
             """Covariance of e with what is left of the codes without ``part.T z``, shape (c, m), and its variance, (m,)."""
@@ -140,9 +154,9 @@ class _Own:
         return own, _ratio(both + given, of_own, left + self.slopes * (2 * both + given), spread)
 
 
-def _stacked(own: list[_Own], z: list[Rows], codes: Rows, rows: slice) -> tuple[Tensor, Tensor]:
+def _stacked(own: list[_Own], rows: list[_Moments]) -> tuple[Tensor, Tensor]:
     """Correlations of all levels, one below the other, shape (c, m) each."""
-    found = [one.correlations(x[rows], codes[rows]) for one, x in zip(own, z, strict=True)]
+    found = [one.correlations(moments) for one, moments in zip(own, rows, strict=True)]
     return torch.cat([p for p, _ in found]), torch.cat([p for _, p in found])
 
 

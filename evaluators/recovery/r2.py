@@ -47,8 +47,9 @@ class R2(Evaluator):
       (``pure`` is 1) identify the block as in [2]_, definition 4.1, and [3]_, here by linear maps: up to one within the block.
     - ``no_leak``: the mean of :math:`1 - [R^2(a_{\pi(i)} \mid z) - R^2(a_{\pi(i)} \mid z_B)]`: what the concepts of other blocks explain
       of a code beyond what its own block does. That difference is 0 iff the code has no partial correlation with other blocks given
-      its own, so that blocks which are correlated themselves do not count as a leak. Codes of noise leak nothing: read it with
-      ``block`` or ``pure``. As a difference of two estimates it may exceed 1 a little.
+      its own, so that blocks which are correlated themselves do not count as a leak. The more they are correlated, the less there is
+      to leak: copies of a factor that correlates .95 with every concept leak .1. Codes of noise leak nothing: read it with ``block`` or
+      ``pure``. As a difference of two estimates it may exceed 1 a little.
 
     Parameters
     ----------
@@ -97,8 +98,9 @@ class R2(Evaluator):
         if half < 2:
             raise NotApplicable(f"fitting on one half and scoring on the other takes at least 4 rows, not {len(z)}")
         similarity = correlation(z[:half], codes[:half]).abs()
-        kept = most_correlated(similarity, self.most)
-        codes, similarity = columns(codes, kept), similarity[:, kept]
+        if codes.shape[1] > self.most:
+            kept = most_correlated(similarity, self.most)
+            codes, similarity = columns(codes, kept), similarity[:, kept]
         concept, code = match(similarity)
 
         intercept = self.map == "affine"
@@ -132,15 +134,11 @@ def summary(r2: Tensor) -> dict[str, float]:
 
 def most_correlated(similarity: Tensor, most: int) -> Tensor:
     """Indices, in their order, of the `most` codes of the largest similarity, shape (c, m), with any concept."""
-    if similarity.shape[1] <= most:
-        return torch.arange(similarity.shape[1])
     return similarity.amax(dim=0).argsort(descending=True, stable=True)[:most].sort().values
 
 
 def columns(codes: Codes, kept: Tensor) -> Codes:
-    """Codes `kept`, in their order."""
-    if len(kept) == codes.shape[1]:
-        return codes
+    """Codes `kept`, in the order in which they are named."""
     if not isinstance(codes, SparseRows):
         return codes[:, kept.to(codes.device)]
     place = torch.full((codes.shape[1],), -1).index_put_((kept,), torch.arange(len(kept))).to(codes.indices.device)

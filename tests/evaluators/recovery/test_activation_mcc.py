@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from evaluators.calibration import COMMON_FACTOR, ORACLE, PERMUTED_CODES, RANDOM_ROTATION
 from evaluators.recovery.activation_mcc import ActivationMCC
-from testbed.contracts import Level, NotApplicable
+from testbed.contracts import InvalidInput, Level, NotApplicable, SparseRows
 
 
 def score(outcome):
@@ -58,3 +60,57 @@ def test_states_and_missing_latents_and_few_rows_do_not_apply(perfect):
     ):
         with pytest.raises(NotApplicable):
             score(outcome)
+
+
+# ------------------------------------------------------------------------------------------------------- rank correlation
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_spearmans_is_scipys_on_the_scored_half(perfect, sparse):
+    g = torch.Generator().manual_seed(3)
+    codes = (perfect.codes + 0.2 * torch.randn(perfect.codes.shape, generator=g)) * (perfect.codes != 0)
+    found = ActivationMCC("spearman").score(replace(perfect, codes=SparseRows.from_dense(codes) if sparse else codes), seed=0).value
+    expected = [spearmanr(a, b).statistic for a, b in zip(perfect.codes[1000:].T, codes[1000:].T, strict=True)]
+    assert found == pytest.approx(np.mean(expected), abs=1e-9)
+
+
+def test_an_increasing_map_of_each_code_costs_the_plain_coefficient_and_not_the_ranks(outcome_of, equicorrelated):
+    z, _ = equicorrelated(2000, 4, 0.5)
+    warped = outcome_of(z, (2 * z).exp())
+    assert ActivationMCC("spearman").score(warped, seed=0).value == pytest.approx(1.0)
+    assert ActivationMCC().score(warped, seed=0).value < 0.7
+    assert "monotone" in ActivationMCC("spearman").invariances
+    assert "monotone" not in ActivationMCC().invariances
+
+
+def test_an_unknown_correlation_is_refused(perfect):
+    with pytest.raises(InvalidInput, match="pearson or spearman"):
+        ActivationMCC("kendall").score(perfect, seed=0)
+
+
+# -------------------------------------------------------------------------------------------------------------------- signs
+
+
+@pytest.mark.parametrize("correlation", ["pearson", "spearman"])
+def test_the_sign_of_a_code_is_fixed_on_the_first_half(perfect, correlation):
+    signed = ActivationMCC(correlation, signed=True)
+    assert signed.score(replace(perfect, codes=-perfect.codes), seed=0).value == pytest.approx(1.0)
+    turned = perfect.codes.clone()
+    turned[1000:, 0] *= -1  # a code that means the opposite on the second half
+    found = signed.score(replace(perfect, codes=turned), seed=0).value
+    assert found == pytest.approx((7 - 1) / 8)
+    assert ActivationMCC(correlation).score(replace(perfect, codes=turned), seed=0).value == pytest.approx(1.0)
+
+
+def test_codes_of_noise_score_0_with_signs_and_more_without(outcome_of):
+    g = torch.Generator().manual_seed(5)
+    z, noise = torch.randn(2, 200, 60, generator=g)
+    outcome = outcome_of(z, noise)
+    assert abs(ActivationMCC(signed=True).score(outcome, seed=0).value) < 0.04
+    assert ActivationMCC().score(outcome, seed=0).value == pytest.approx((2 / (np.pi * 100)) ** 0.5, abs=0.02)
+
+
+def test_signed_and_plain_agree_where_signs_hold(perfect):
+    g = torch.Generator().manual_seed(6)
+    noisy = replace(perfect, codes=perfect.codes + 0.1 * torch.randn(perfect.codes.shape, generator=g))
+    assert ActivationMCC(signed=True).score(noisy, seed=0).value == pytest.approx(score(noisy).value, abs=1e-12)
