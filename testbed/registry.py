@@ -91,6 +91,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "r2": "evaluators.recovery.r2:R2",
         "nonlinear_r2": "evaluators.recovery.nonlinear_r2:NonlinearR2",
         "activation_f1": "evaluators.recovery.activation_f1:ActivationF1",
+        "verdict": "evaluators.verdict:Verdict",
         "explained_variance": "evaluators.unlabelled.explained_variance:ExplainedVariance",
         "l0": "evaluators.unlabelled.l0:L0",
         "dead_units": "evaluators.unlabelled.dead_units:DeadUnits",
