@@ -77,6 +77,9 @@ results: $(READY) ## Run the suites anew and refresh the committed reference res
 	$(BIN)/testbed run comparison --jobs $(JOBS) --out runs/results/comparison --fresh
 	$(BIN)/python tests/bench/head_to_head.py runs/results/comparison --out results/comparison
 	cp runs/results/comparison/leaderboard.csv results/comparison/
+	$(BIN)/testbed run stability --jobs $(JOBS) --out runs/results/stability --fresh
+	$(BIN)/python tests/bench/stability.py runs/results/stability --out results/stability
+	$(BIN)/python tests/bench/intervals.py --out results/intervals
 	$(BIN)/testbed run theory/assumptions --jobs $(JOBS) --out runs/results/theory/assumptions --fresh
 	mkdir -p results/theory/assumptions
 	cp runs/results/theory/assumptions/claims.json runs/results/theory/assumptions/leaderboard.csv results/theory/assumptions/

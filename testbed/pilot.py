@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from testbed.claims import by_instance
 from testbed.contracts import InvalidInput
-from testbed.results import Results
+from testbed.results import Results, by_fit
 from testbed.stats import Interval, Needed, mean_interval, seeds_needed, variance_components
 
 
@@ -83,21 +83,22 @@ def _answer(
 
 
 def _from_fits(results: Results, score: str, estimators: tuple[str, str], generator: str, variance: float) -> float | None:
-    evaluator, _, part = score.partition("/")
-    table = results.scores
     noise = 0.0
     for name in estimators:
-        rows = table[
-            (table["evaluator"] == evaluator) & (table["part"] == part) & (table["generator"] == generator) & (table["estimator"] == name)
-        ].dropna(subset=["fit_seed"])
-        nested: dict[Hashable, dict[Hashable, float | Sequence[float]]] = {}
-        for instance, fit, value in zip(rows["instance"], rows["fit_seed"], rows["value"], strict=True):
-            nested.setdefault(instance, {})[fit] = float(value)
-        if len(nested) < 2 or all(len(fits) < 2 for fits in nested.values()):
+        try:
+            nested = by_fit(results, score, generator, name)
+        except InvalidInput:  # a score that compares fits
             return None
-        fits = sum(map(len, nested.values())) / len(nested)
-        noise += variance_components(nested).fit_seed / fits
+        single = {i: {fit: _mean(value) for fit, value in fits.items()} for i, fits in nested.items()}
+        if len(single) < 2 or all(len(fits) < 2 for fits in single.values()):
+            return None
+        fits_each = sum(map(len, single.values())) / len(single)
+        noise += variance_components(single).fit_seed / fits_each
     return min(1.0, noise / variance)
+
+
+def _mean(value: float | list[float]) -> float:
+    return sum(value) / len(value) if isinstance(value, list) else value
 
 
 def _check(kind: str, name: str, known: Sequence[str]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testbed.contracts import InvalidInput
 from testbed.stats import mean_interval
 from testbed.store import Record, Store
 
@@ -56,6 +57,8 @@ class Results:
         Stages that failed and have not succeeded since: trial, stage, key, error, traceback, attempts.
     samples : list of dict
         Per instance: generator, instance, seconds, views, rows, truth, about.
+    tested : dict
+        Of each evaluator that scored something: kinds and invariances.
     """
 
     run: Mapping[str, Any]
@@ -66,6 +69,7 @@ class Results:
     skipped: list[dict[str, Any]]
     failures: list[dict[str, Any]]
     samples: list[dict[str, Any]]
+    tested: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def gather(folder: str | Path) -> Results:
@@ -104,7 +108,7 @@ def gather(folder: str | Path) -> Results:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     for name in ("value", "chance", "ceiling"):
         table[name] = table[name].astype(float)
-    return Results(run, table, out.details, out.groups, out.fits, out.skipped, out.failures, out.samples)
+    return Results(run, table, out.details, out.groups, out.fits, out.skipped, out.failures, out.samples, out.tested)
 
 
 def _add_failure(store: Store, out: Results, stage: str, key: str, trial: str) -> None:
@@ -128,6 +132,7 @@ def _add_scores(
         if record.result["status"] != "scored":
             out.skipped.append({**here, "reason": record.result["reason"]})
             continue
+        out.tested[evaluator] = {name: record.result[name] for name in ("kinds", "invariances") if name in record.result}
         rows += _score_rows(record, {**here, "needs_truth": needs_truth, "trial": unit["id"], "key": key})
         if record.result["details"]:
             out.details.append({**here, "details": record.result["details"]})
@@ -259,6 +264,40 @@ def _floor(group: pd.DataFrame, direction: str) -> dict[str, Any]:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def by_fit(results: Results, score: str, generator: str, estimator: str) -> dict[Hashable, dict[Hashable, float | list[float]]]:
+    """Scores by instance and fit seed: one number each, or one per group of rows (a document) where the evaluator gives them.
+
+    What `testbed.stats.variance_components` and `testbed.stats.nested_bootstrap` take, which tell noise of instances, fits and rows apart.
+
+    Parameters
+    ----------
+    score : str
+        An evaluator, or a part of one: ``decoder_mcc/level_0``.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no such score, or it compares fit seeds, so that no fit has one of its own.
+    """
+    evaluator, _, part = score.partition("/")
+    out: dict[Hashable, dict[Hashable, float | list[float]]] = {}
+    if not part:
+        for entry in results.groups:
+            if (entry["evaluator"], entry["generator"], entry["estimator"]) == (evaluator, generator, estimator):
+                out.setdefault(entry["instance"], {})[entry["fit_seed"]] = [v for _, v in sorted(entry["groups"].items())]
+    if out:
+        return out
+    table = results.scores
+    here = table[
+        (table["evaluator"] == evaluator) & (table["part"] == part) & (table["generator"] == generator) & (table["estimator"] == estimator)
+    ].dropna(subset=["fit_seed"])
+    for instance, fit, value in zip(here["instance"], here["fit_seed"], here["value"], strict=True):
+        out.setdefault(instance, {})[fit] = float(value)
+    if not out:
+        raise InvalidInput(f"no fit of {estimator!r} on {generator!r} has a score {score!r}")
+    return out
 
 
 def write_index(folder: str | Path, results: Results) -> Path:

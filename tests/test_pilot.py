@@ -24,7 +24,7 @@ def run(noise_of_fits=0.0, fits=3, instances=6, generators=("one", "two")):
                     for k, v in enumerate(own + noise_of_fits * rng.normal(size=fits))
                 ]
     about = {"estimators": [{"label": n} for n in "abc"], "generators": [{"label": g} for g in generators]}
-    return SimpleNamespace(scores=pd.DataFrame(rows), run=about)
+    return SimpleNamespace(scores=pd.DataFrame(rows), run=about, groups=[])
 
 
 def needed(results, score="score", estimators=("a", "b"), difference=0.1, generator=None, power=0.8, alpha=0.05):

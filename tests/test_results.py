@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from testbed.contracts import InvalidInput
-from testbed.results import COLUMNS, Results, calibrate, gather, leaderboard, write_index
+from testbed.results import COLUMNS, Results, by_fit, calibrate, gather, leaderboard, write_index
 from testbed.runner import run
+from testbed.stats import variance_components
 
 
 @pytest.fixture
@@ -70,6 +71,8 @@ def test_details_and_samples_are_there_to_be_read(results):
     about = {"settings": {"concepts": 3}, "levels": [["real", 3]], "identified": {"x": ["permutation", "sign", "scale"]}}
     assert results.samples[0]["truth"] == about
     assert all(math.isfinite(fit["seconds"]) for fit in results.fits)
+    assert results.tested["score"] == {"kinds": ["real"], "invariances": ["permutation", "sign", "scale", "shift"]}
+    assert results.tested["size"] == {"kinds": [], "invariances": []}
 
 
 def test_a_part_is_read_against_the_same_part_of_a_reference_or_against_nothing(results):
@@ -156,3 +159,20 @@ def test_a_score_is_above_the_best_floor_only_if_the_paired_interval_says_so(sig
 def test_without_floors_nothing_is_said_of_them():
     row = leaderboard(_results([{"instance": 0, "value": 0.9}])).iloc[0]
     assert (row.floor, row.above_floor) == ("", None)
+
+
+def test_scores_by_fit_feed_the_sources_of_noise(results):
+    nested = by_fit(results, "score", "gauss", "random")
+    assert {len(fits) for fits in nested.values()} == {2}
+    assert len(nested) == 3
+    found = variance_components(nested)
+    assert found.n == {"instance": 3, "fit_seed": 6, "row": 6}
+    assert found.fit_seed > 0
+    assert by_fit(results, "score/worst", "gauss", "random").keys() == nested.keys()
+    results.groups.append(
+        {"evaluator": "score", "generator": "gauss", "estimator": "random", "instance": 0, "fit_seed": 0, "groups": {"b": 2.0, "a": 1.0}}
+    )
+    assert by_fit(results, "score", "gauss", "random") == {0: {0: [1.0, 2.0]}}
+    for score in ("spread", "scor"):
+        with pytest.raises(InvalidInput, match="no fit of 'random'"):
+            by_fit(results, score, "gauss", "random")
