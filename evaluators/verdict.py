@@ -1,0 +1,371 @@
+"""What was recovered, in one word: component by component, in part, a subspace, a common factor, nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluators.calibration import (
+    COMMON_FACTOR,
+    ORACLE,
+    PERMUTED_CODES,
+    RANDOM_ROTATION,
+    checked_codes,
+    concepts,
+    means_by_level,
+    shown_levels,
+    truth_of,
+)
+from testbed.contracts import Evaluator, NotApplicable, Outcome, Rows, Scores
+from testbed.numerics.matching import dense, match
+from testbed.numerics.normal_scores import normal_scores
+from testbed.numerics.purity import own_and_leak, purity
+
+COMPONENTS, PART, SUBSPACE, FACTOR, NOTHING = "component by component", "in part", "subspace", "common factor", "nothing"
+VERDICTS = (COMPONENTS, PART, SUBSPACE, FACTOR, NOTHING)
+
+STRENGTH = 0.9
+PURITY = 0.9
+BENT = 0.02
+ALIKE = 0.95
+CARRIED = 0.1
+FACTOR_VALUE = 2.0
+FACTOR_AGREES = 0.8
+BINS = 20
+
+ENTRIES = 2**26
+"""Most entries of concepts and codes together that are looked at, unless that were less than 4,096 rows."""
+
+ROWS = 20_000
+DIRECTIONS = 64
+WIDEST = 2048
+"""Most concepts of which a random rotation is made."""
+
+
+class Verdict(Evaluator):
+    r"""Whether single codes are the true concepts, by the rules of ``docs/metrics.md``.
+
+    The value is the share of concepts that are recovered individually: matched one to one to a code which, in normal scores, has with the
+    concept a squared correlation (*strength*) of at least 0.9, and which depends on its concept and not on the others (*purity*, see
+    `testbed.numerics.purity`, at least 0.9). Details hold the verdict, its class (``scale`` or ``monotone``), which concepts are recovered,
+    and the numbers behind.
+
+    All is held out; at most 20,000 rows are looked at, fewer where concepts and codes are very many (`ENTRIES`), the
+    first ones of each half.
+
+    What it cannot show: a concept whose code is noisier than a tenth of its variance is not recovered, however pure; an admixture of less
+    than a tenth passes; purity takes the dependence on other concepts for linear in normal scores; of an AND of several it
+    sees no more than that it is none of them.
+    """
+
+    equivalence = "permutation, sign, scale and monotone map of each code"
+    kinds = ("sparse", "real")
+    chance = PERMUTED_CODES
+    ceiling = ORACLE
+    floors = (RANDOM_ROTATION, COMMON_FACTOR)
+
+    def score(self, outcome: Outcome, *, seed: int) -> Scores:
+        """Parts: share recovered per level, share of the codes that depend on one concept, rank of what is carried.
+
+        Raises
+        ------
+        NotApplicable
+            If there are fewer than 80 rows, or no truth.
+        """
+        levels = shown_levels(outcome, self.kinds)
+        z, codes = concepts(outcome, levels), checked_codes(outcome)
+        sizes = [truth_of(outcome).levels[level].size for level in levels]
+        level = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+        kinds = [truth_of(outcome).levels[one].kind for one in levels]
+        halves = _halves(len(z), z.shape[1] + codes.shape[1])
+        fit, score = halves
+        raw = _Seen(_part(z, fit), _part(z, score), _part(codes, fit), _part(codes, score), level)
+        seen = raw.scores()
+        pairs = judge(seen, seed)
+        recovered, gate = pairs.recovered, "not needed"
+        if bool(recovered.any()) and z.shape[1] >= 4:
+            gate = _floors(outcome, seen, halves, int(recovered.sum()), seed)
+            if gate.startswith("withheld"):
+                recovered = torch.zeros_like(recovered)
+        share = torch.zeros(z.shape[1], dtype=torch.float64)
+        share[pairs.concept[recovered]] = 1.0
+        carried = directions(seen, seed)
+        verdict = _verdict(recovered, z.shape[1], carried)
+        scale = _straight(raw, pairs, recovered, [kinds[int(i)] for i in level[pairs.concept]])
+        own_class = "" if verdict not in (COMPONENTS, PART) else "scale" if scale >= ALIKE else "monotone"
+        one = codes_of_one_concept(seen)
+        found = sorted(int(i) for i in pairs.concept[recovered])
+        details: dict[str, Any] = {
+            "verdict": verdict,
+            "class": own_class,
+            "recovered": found[:200],
+            "reasons": {
+                "concepts": z.shape[1],
+                "recovered": len(found),
+                "mean strength of pairs": _mean(pairs.strength),
+                "mean purity of pairs": _mean(pairs.purity),
+                "strength by chance": pairs.chance,
+                "share of straight maps": scale,
+                "floors": gate,
+                "rank carried": carried.rank,
+                "strongest direction": carried.strongest,
+                "direction by chance": carried.chance,
+                "first eigenvalue of concepts": carried.eigenvalue,
+                "strongest direction and common factor": carried.agreement,
+            },
+            "remarks": _remarks(seen, pairs, recovered, one, verdict),
+        }
+        parts = means_by_level(share, truth_of(outcome), levels) | {"rank": float(carried.rank), "codes of one concept": one}
+        return Scores(float(share.mean()), parts, details=details)
+
+
+# --------------------------------------------------------------------------------------------------------- single codes
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Concepts (n, c) and codes (n, m) of the rows for fitting and of those for scoring, and the concepts' levels (c,)."""
+
+    z: Tensor
+    z_score: Tensor
+    a: Tensor
+    a_score: Tensor
+    level: Tensor
+
+    def scores(self) -> _Seen:
+        """The same as normal scores, which all rules but the class of a map look at."""
+        z, z_score, a, a_score = (normal_scores(t) for t in (self.z, self.z_score, self.a, self.a_score))
+        return _Seen(z, z_score, a, a_score, self.level)
+
+    def permuted(self, seed: int) -> _Seen:
+        """Codes of other rows."""
+        generator = torch.Generator().manual_seed(seed)
+        order, order_score = (torch.randperm(len(t), generator=generator) for t in (self.a, self.a_score))
+        return replace(self, a=self.a[order], a_score=self.a_score[order_score])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Matched concepts and codes, shape (p,), with what the rules ask of them."""
+
+    concept: Tensor
+    code: Tensor
+    strength: Tensor
+    purity: Tensor
+    chance: float
+
+    @property
+    def recovered(self) -> Tensor:
+        return (self.strength >= STRENGTH) & (self.purity >= PURITY) & (self.strength > self.chance)
+
+
+def judge(s: _Seen, seed: int, least: float = 0.5 * STRENGTH) -> Pairs:
+    """Rules 1 to 4: match on normal scores, and ask strength and purity of every pair."""
+    concept, code = match(_correlation(s.z, s.a).abs())
+    strength = _strength(s, concept, code)
+    # Purity is costly, and asked of those alone that are strong, others have none.
+    pure = torch.zeros_like(strength)
+    strong = (strength >= least).nonzero()[:, 0]
+    pure[strong] = _purity(s, concept[strong], code[strong])
+    permuted = s.permuted(seed)
+    by_chance = _strength(permuted, *match(_correlation(permuted.z, permuted.a).abs()))
+    return Pairs(concept, code, strength, pure, float(by_chance.max()) if len(by_chance) else 0.0)
+
+
+def _correlation(z: Tensor, a: Tensor) -> Tensor:
+    """Correlations of standardised columns, shape (c, m)."""
+    return z.T @ a / len(z)
+
+
+def _strength(s: _Seen, concept: Tensor, code: Tensor) -> Tensor:
+    """Squared correlation of each pair on the rows for scoring, 0 if its sign is not that of the rows for fitting."""
+    fit = (s.z[:, concept] * s.a[:, code]).mean(dim=0)
+    score = (s.z_score[:, concept] * s.a_score[:, code]).mean(dim=0)
+    return torch.where(fit * score > 0, score.square(), 0.0).double()
+
+
+def _purity(s: _Seen, concept: Tensor, code: Tensor) -> Tensor:
+    """Purity of each pair, the others being those of the concept's own level."""
+    out = torch.zeros(len(concept), dtype=torch.float64)
+    for one in range(int(s.level.max()) + 1):
+        columns = (s.level == one).nonzero()[:, 0]
+        here = (s.level[concept] == one).nonzero()[:, 0]
+        place = torch.searchsorted(columns, concept[here])
+        fit, score = (s.z[:, columns], s.a[:, code[here]]), (s.z_score[:, columns], s.a_score[:, code[here]])
+        if len(here):
+            out[here] = purity(*own_and_leak(fit, score, place))
+    return out
+
+
+def codes_of_one_concept(s: _Seen) -> float:
+    """Share of the live codes that depend on the concept they correlate with most, and on no other; 0 if no code does."""
+    live = (s.a.square().sum(dim=0) > 0).nonzero()[:, 0][:WIDEST]
+    if not len(live):
+        return 0.0
+    strength, concept = _correlation(s.z, s.a[:, live]).square().max(dim=0)
+    far = (strength >= CARRIED).nonzero()[:, 0]
+    pure = _purity(s, concept[far], live[far])
+    return float((pure >= PURITY).sum()) / len(live)
+
+
+def _floors(outcome: Outcome, seen: _Seen, halves: tuple[slice, slice], recovered: int, seed: int) -> str:
+    """Rule 6, in words."""
+    if len(seen.level) > WIDEST:
+        return f"not drawn: there are more than {WIDEST} concepts"
+    found = {}
+    for floor in (RANDOM_ROTATION, COMMON_FACTOR):
+        made = floor.make(outcome, seed).codes
+        a, a_score = (normal_scores(_part(made, half)) for half in halves)
+        found[floor.name] = int(judge(replace(seen, a=a, a_score=a_score), seed, STRENGTH).recovered.sum())
+    words = ", ".join(f"{name} {count}" for name, count in found.items())
+    return f"withheld: {words} of {recovered}" if max(found.values()) >= recovered else f"passed: {words}, codes {recovered}"
+
+
+def _straight(seen: _Seen, pairs: Pairs, recovered: Tensor, kinds: list[str]) -> float:
+    """Rule 7: share of the recovered pairs whose code is on a line with its concept."""
+    straight = [
+        _is_straight(seen.z_score[:, pairs.concept[k]], seen.a_score[:, pairs.code[k]], kinds[k]) for k in recovered.nonzero()[:, 0]
+    ]
+    return sum(straight) / len(straight) if straight else 0.0
+
+
+def _is_straight(z: Tensor, a: Tensor, kind: str) -> bool:
+    if kind == "sparse":
+        z, a = z[z != 0], a[z != 0]
+    size = max(4, -(-len(z) // BINS))
+    bins = len(z) // size
+    if bins < 3:
+        return True  # too few values for a bend to show
+    order = z.argsort()[: bins * size]
+    at, value = (t[order].reshape(bins, size).double().median(dim=1).values for t in (z, a))
+    line = torch.corrcoef(torch.stack([at, value]))[0, 1]
+    return bool(line.square() >= 1 - BENT)
+
+
+# ------------------------------------------------------------------------------------------------------------ directions
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What codes carry of the concepts, as directions."""
+
+    rank: int
+    strongest: float
+    chance: float
+    eigenvalue: float
+    agreement: float
+
+
+def directions(s: _Seen, seed: int) -> Carried:
+    """Rule 8: reduced-rank regression of codes on concepts, its directions scored on other rows."""
+    squared, strongest = _directions(s, seed)
+    by_chance, _ = _directions(s.permuted(seed), seed)
+    chance = float(by_chance.max()) if len(by_chance) else 0.0
+    factor = _first_component(s.z)
+    value = s.z_score @ factor
+    agreement = _squared_correlation(value[:, None], strongest[:, None]) if len(squared) else torch.zeros(1)
+    rank = int((squared >= max(CARRIED, chance)).sum())
+    first = float(squared.max()) if len(squared) else 0.0
+    return Carried(rank, first, chance, float(value.square().mean()), float(agreement))
+
+
+def _directions(s: _Seen, seed: int) -> tuple[Tensor, Tensor]:
+    """Squared correlation, on the rows for scoring, of each direction among concepts and among codes; concepts' value in the strongest."""
+    c, m = s.z.shape[1], s.a.shape[1]
+    if not m:
+        return torch.zeros(0), s.z_score.new_zeros(len(s.z_score))
+    gram = (s.z.T @ s.z).double() / len(s.z)
+    ridge = 1e-3 + (0.1 if c > len(s.z) // 2 else 0.0)
+    factor = torch.linalg.cholesky(gram + ridge * torch.eye(c, dtype=gram.dtype))
+    # Whitened: with gram = L L', concepts z L'^-1 are white, and codes regressed on them have weights L^-1 z'a / n.
+    weights = torch.linalg.solve_triangular(factor, (s.z.T @ s.a).double() / len(s.z), upper=False)  # (c, m)
+    u, v = _leading(weights, seed)
+    of_concepts = s.z_score @ torch.linalg.solve_triangular(factor.T, u, upper=True).float()
+    of_codes = s.a_score @ v.float()
+    squared = _squared_correlation(of_concepts, of_codes)
+    return squared, of_concepts[:, int(squared.argmax())]
+
+
+def _leading(weights: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Leading singular vectors, shapes (c, q) and (m, q): all where there are few, else by subspace iteration."""
+    if min(weights.shape) <= 4 * DIRECTIONS:
+        u, _, vt = torch.linalg.svd(weights, full_matrices=False)
+        return u[:, :DIRECTIONS], vt.T[:, :DIRECTIONS]
+    v = torch.randn(weights.shape[1], 2 * DIRECTIONS, generator=torch.Generator().manual_seed(seed), dtype=weights.dtype)
+    for _ in range(4):
+        u = torch.linalg.qr(weights @ v).Q
+        v = torch.linalg.qr(weights.T @ u).Q
+    left, _, right = torch.linalg.svd(u.T @ weights @ v)
+    return (u @ left)[:, :DIRECTIONS], (v @ right.T)[:, :DIRECTIONS]
+
+
+def _first_component(z: Tensor) -> Tensor:
+    """The first principal component of standardised columns, by the power method, shape (c,)."""
+    direction = torch.ones(z.shape[1])
+    for _ in range(50):
+        direction = torch.nn.functional.normalize(z.T @ (z @ direction), dim=0)
+    return direction
+
+
+def _squared_correlation(x: Tensor, y: Tensor) -> Tensor:
+    """Of each column of x and the same column of y; 0 for a constant one."""
+    x, y = (t.double() - t.double().mean(dim=0) for t in (x, y))
+    scale = (x.square().sum(dim=0) * y.square().sum(dim=0)).sqrt()
+    return torch.where(scale > 1e-12, (x * y).sum(dim=0) / scale.clamp_min(1e-12), 0.0).square()
+
+
+def _verdict(recovered: Tensor, c: int, carried: Carried) -> str:
+    if int(recovered.sum()) == c:
+        return COMPONENTS
+    if bool(recovered.any()):
+        return PART
+    if not carried.rank:
+        return NOTHING
+    common = carried.eigenvalue >= FACTOR_VALUE and carried.agreement >= FACTOR_AGREES
+    return FACTOR if carried.rank == 1 and common else SUBSPACE
+
+
+# --------------------------------------------------------------------------------------------------------------- remarks
+
+
+def _remarks(s: _Seen, pairs: Pairs, recovered: Tensor, one: float, verdict: str) -> list[str]:
+    """What the verdict does not say."""
+    dead = int((s.a.square().sum(dim=0) + s.a_score.square().sum(dim=0) == 0).sum())
+    remarks = [f"{dead} of {s.a.shape[1]} codes are dead"] if dead else []
+    if bool(recovered.any()):
+        alike = _correlation(s.a_score[:, pairs.code[recovered]], s.a_score).square() >= STRENGTH
+        copies = int(alike.any(dim=0).sum() - recovered.sum())
+        if copies > 0:
+            remarks.append(f"{copies} more codes copy those of recovered concepts")
+    elif one >= STRENGTH:
+        remarks.append(
+            "codes depend on one concept each, but none is a concept: concepts are split over several codes, or coded too loosely"
+        )
+    if verdict == NOTHING and s.a.shape[1]:
+        sizes = s.z_score.square() - s.z_score.square().mean(dim=0)
+        deviation = sizes.square().mean(dim=0).sqrt().clamp_min(1e-9)
+        even = _correlation(sizes / deviation, s.a_score).square().max(dim=0).values
+        follow = int((even >= 0.5).sum())
+        if follow:
+            remarks.append(f"{follow} codes follow how far a concept is from its centre, and not on which side")
+    return remarks
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _halves(n: int, columns: int) -> tuple[slice, slice]:
+    """Rows for fitting and for scoring: the first of each half of the sample."""
+    half = n // 2
+    if half < 2 * BINS:
+        raise NotApplicable(f"a verdict takes at least {4 * BINS} rows, not {n}")
+    rows = min(half, ROWS // 2, max(2048, ENTRIES // (2 * columns)))
+    return slice(0, rows), slice(half, half + rows)
+
+
+def _part(values: Rows, rows: slice) -> Tensor:
+    return dense(values[rows]).detach().cpu().float()
