@@ -102,7 +102,7 @@ def match_states(outcome: Outcome) -> MatchedStates:
     z = np.concatenate([states_of(outcome.sample.latents[level]) for level in levels], axis=1)
     seen = min(half, ROWS)
     column = one_to_one(state_similarity(z[:seen], states_of(codes[:seen])))
-    found = np.zeros_like(z)
+    found = np.zeros_like(z, order="F")
     has = column >= 0
     found[:, has] = states_of(columns(codes, column[has]))
     sizes = [outcome.sample.latents[level].shape[1] for level in levels]

@@ -127,7 +127,7 @@ def selected_mag(
     selected : sequence of bool, optional
         Of each node, whether a potential weighs its tuple; everyone's by default.
     jointly : sequence of sequence of int
-        Further sets of nodes that one potential weighs together, such as a joint one on level 0.
+        Further sets of nodes that one potential weighs, such as that on level 0; one node alone is a set, too.
 
     Returns
     -------

@@ -49,11 +49,18 @@ def states_of(rows: Rows, columns: NDArray[np.int64] | None = None) -> States:
 
 def compact(states: States) -> tuple[States, NDArray[np.int64]]:
     """The same columns with their states numbered from 0 without gaps, shape (n, m), and how many each has, shape (m,)."""
+    states = np.asfortranarray(states)  # columns are read one at a time
     out = np.empty_like(states)
     counts = np.zeros(states.shape[1], dtype=np.int64)
     for j, column in enumerate(states.T):
-        names, out[:, j] = np.unique(column, return_inverse=True)
-        counts[j] = len(names)
+        low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
+        if high - low > 4 * len(column):
+            names, out[:, j] = np.unique(column, return_inverse=True)
+            counts[j] = len(names)
+        else:  # the same without a sort
+            occurs = np.bincount(column - low, minlength=1) > 0
+            out[:, j] = (np.cumsum(occurs) - 1)[column - low]
+            counts[j] = occurs.sum()
     return out, counts
 
 
@@ -114,8 +121,9 @@ def adjusted_mutual_information(table: NDArray[np.int64]) -> float:
     information = rows + columns + float(_plogp(p).sum())
     expected = float(expected_mutual_information(np.ascontiguousarray(table, dtype=np.int64), n))
     below = (rows + columns) / 2 - expected
-    # A normaliser of rounding size: all states differ in every row.
-    return 0.0 if abs(below) < 1e-12 else float(np.clip((information - expected) / below, -1.0, 1.0))
+    if abs(below) < 1e-12:  # chance leaves nothing to be found, as where every row has a state of its own
+        return float(table.shape[0] == table.shape[1] == np.count_nonzero(table))
+    return min(float((information - expected) / below), 1.0)
 
 
 def relabelling(table: NDArray[np.int64]) -> NDArray[np.int64]:
