@@ -238,6 +238,7 @@ INVARIANCES: Mapping[str, str] = {
     "shift": "a number added to each code",
     "monotone": "an increasing map of each code",
     "relabelling": "a one-to-one map of each code's values",
+    "state relabelling": "a one-to-one map of each code's values, where codes are states (integers)",
     "rotation": "an orthogonal map of all codes together",
     "affine": "an invertible affine map of all codes together",
 }
@@ -245,7 +246,7 @@ INVARIANCES: Mapping[str, str] = {
 
 _IMPLIED = {
     "monotone": ("scale", "shift"),
-    "relabelling": ("sign", "monotone", "scale", "shift"),
+    "relabelling": ("sign", "monotone", "scale", "shift", "state relabelling"),
     "rotation": ("permutation", "sign"),
     "affine": ("rotation", "permutation", "sign", "scale", "shift"),
 }
@@ -563,6 +564,14 @@ class Intervenable(Protocol):
 
     def select_then_do(self, setting: Setting) -> Instance:
         """Select, then set the concepts by force: only what is composed of them changes, nothing below a composite."""
+
+
+@runtime_checkable
+class Unselectable(Protocol):
+    """An instance that knows its own law without selection."""
+
+    def unselected(self) -> Instance:
+        """The same concepts and views with every potential 1: what was learned from selected rows can be tried where nothing is selected."""
 
 
 @runtime_checkable

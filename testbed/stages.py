@@ -402,7 +402,10 @@ def score(store: Store, stage: Stage, evaluator: Use, trials: list[Trial], outco
 
     def compute(work: Path) -> dict[str, Any]:
         judge: Evaluator = construct("evaluator", evaluator.path, evaluator.params)
-        about = {"direction": judge.direction, "equivalence": judge.equivalence, "scope": judge.scope}
+        about = {
+            **{name: getattr(judge, name) for name in ("direction", "equivalence", "scope")},
+            **{name: list(getattr(judge, name)) for name in ("kinds", "invariances")},
+        }
         given = outcomes()
         seed = seed_of("score", trials[0].sampling.rows_seed)
         try:

@@ -41,7 +41,7 @@ class MagRecovery(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code; relabelling of states"
-    invariances = ("permutation", "sign", "scale", "shift")
+    invariances = ("permutation", "sign", "scale", "shift", "state relabelling")
     kinds = ("states", "real", "sparse")
     chance = RANDOM_GRAPH
     ceiling = GRAPH_ORACLE

@@ -32,7 +32,7 @@ class NodeRecovery(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code; relabelling of states"
-    invariances = ("permutation", "sign", "scale", "shift")
+    invariances = ("permutation", "sign", "scale", "shift", "state relabelling")
     kinds = ("states", "real", "sparse")
     chance = PERMUTED_CODES
     ceiling = GRAPH_ORACLE

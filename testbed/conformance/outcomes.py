@@ -183,6 +183,10 @@ def relabelled(outcome: Outcome, seed: int) -> Outcome:
     return replace(outcome, codes=made, decode=None, encode=None)
 
 
+def states_relabelled(outcome: Outcome, seed: int) -> Outcome:
+    return outcome if dense(outcome.codes).is_floating_point() else relabelled(outcome, seed)
+
+
 def rotated(outcome: Outcome, seed: int) -> Outcome:
     q = _orthogonal(outcome.codes.shape[1], seed)
     return _changed(outcome, lambda a: a.float() @ q, lambda a: a @ q.T, lambda d: q.T @ d)
@@ -203,6 +207,7 @@ CHANGES: dict[str, Change] = {
     "shift": shifted,
     "monotone": warped,
     "relabelling": relabelled,
+    "state relabelling": states_relabelled,
     "rotation": rotated,
     "affine": mixed,
 }

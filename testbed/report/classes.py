@@ -42,7 +42,7 @@ def mismatches(results: Results, generator: str) -> list[Mismatch]:
     scored = set(scores[scores["generator"] == generator]["evaluator"]) if len(scores) else set()
     found = []
     for use in results.run["evaluators"]:
-        constants = use["constants"]
+        constants = use["constants"] | results.tested.get(use["label"], {})  # a record knows what depends on parameters
         claimed = constants.get("invariances") or ()
         if use["label"] not in scored or not constants.get("kinds") or not claimed:
             continue
@@ -65,7 +65,9 @@ def compared(promised: Iterable[str], claimed: Iterable[str]) -> tuple[tuple[str
     look at values at all (it is invariant under relabelling): nobody takes such a score for a statement about them.
     """
     allowed, own = implied(promised), implied(claimed)
-    harmless = {"shift"} | (implied(["relabelling"]) if "relabelling" in own else frozenset())
+    if "state relabelling" in own and "relabelling" in allowed:  # only states are promised up to that
+        own |= implied(["relabelling"])
+    harmless = {"shift", "state relabelling"} | (implied(["relabelling"]) if "relabelling" in own else frozenset())
     return _largest(allowed - own - {"shift"}), _largest(own - allowed - harmless)
 
 

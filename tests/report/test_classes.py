@@ -20,6 +20,8 @@ SCALE, OWN_MAP = ("permutation", "sign", "scale"), ("permutation", "sign", "mono
         (SCALE, ("permutation", "scale"), ("sign",), ()),  # a signed score
         (("permutation", "relabelling"), ("permutation", "relabelling"), (), ()),
         (("permutation", "relabelling"), SCALE, ("relabelling",), ()),
+        (("permutation", "relabelling"), (*SCALE, "state relabelling"), (), ()),
+        (SCALE, (*SCALE, "state relabelling"), (), ()),
         (SCALE, ("permutation", "relabelling"), (), ()),  # a graph's score looks at no values
         (("affine",), ("affine",), (), ()),
         (("affine",), SCALE, ("affine",), ()),
@@ -34,6 +36,11 @@ def test_the_warning_says_which_change_and_what_not_to_conclude(hand):
     assert warning.evaluator == "decoder_mcc"
     assert "identify these concepts up to permutation, sign and scale" in warning.text
     assert "stays the same under affine (an invertible affine map of all codes together): a high score does not show" in warning.text
+
+
+def test_a_class_that_depends_on_parameters_is_the_recorded_one(hand):
+    hand.tested["decoder_mcc"] = {"invariances": ["permutation", "sign", "scale"]}
+    assert mismatches(hand, "known & true") == []
 
 
 def test_nothing_is_said_without_a_promise_or_a_claim(hand):

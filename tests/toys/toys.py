@@ -149,7 +149,8 @@ def _oracle(outcome, seed):
 class ToyScore(Evaluator):
     """Best correlation of each concept with any code."""
 
-    equivalence = "permutation, sign and scale"
+    equivalence = "permutation, sign, scale and shift"
+    invariances = ("permutation", "sign", "scale", "shift")
     kinds = ("real",)
     chance = Reference("permuted", "trial", _permuted)
     ceiling = Reference("oracle", "instance", _oracle)
