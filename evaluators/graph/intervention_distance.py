@@ -26,6 +26,8 @@ class InterventionDistance(Evaluator):
     are left out. Both graphs run from constituents to composites, whatever direction anybody claims (`Direction` asks that), and the
     distance speaks of the base law: adjusting in a selected sample is another matter. A found graph with a cycle answers nothing, and has
     distance 1. In a hierarchy most pairs have no effect on each other, so that the *empty* graph is close too: read it against chance.
+    And a surplus edge that runs from concrete to abstract costs nothing, since to adjust for more than one must is allowed: read it beside
+    `EdgeRecovery`.
 
     Parameters
     ----------
