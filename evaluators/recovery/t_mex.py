@@ -59,7 +59,8 @@ class TMEX(Evaluator):
     not; ``agreement`` is near 1 for anything at large c; and with few rows, or weights that are small beside a code's noise, only the
     matched edge is found. It weighs significance and not size: at large n a leak of a hundredth counts as much as a mixture. Linear tests
     miss what is even in a concept, and reject falsely where a code is a bent function of its concept and concepts depend on each other. A
-    concept that the others determine has no residual, cannot be tested, and is never found.
+    concept that the others determine has no residual, cannot be tested, and is never found. Where a concept is on in few of the rows the
+    normal law is a rough guide, and somewhat more than `alpha` of the edges found are false. States have no residuals here: no score.
 
     Parameters
     ----------
@@ -154,7 +155,9 @@ def independence_tests(z: Tensor, a: Tensor, z_new: Tensor, a_new: Tensor) -> tu
     square = (e2.T @ r2).double() + 2 * beta * ((e2 * e).T @ r).double()
     square = square / n + beta.square() * e2.double().square().mean(dim=0)[:, None]
     variance = square - mean.square()
-    statistic = torch.where(variance > 1e-12 * square, n**0.5 * mean / variance.clamp_min(1e-300).sqrt(), 0.0)
+    # Errors of the two regressions have a product of their own, of variance c / len(z)^2 where residuals have variance 1.
+    inflation = (1 + z.shape[1] * n / len(z) ** 2) ** 0.5
+    statistic = torch.where(variance > 1e-12 * square, n**0.5 * mean / variance.clamp_min(1e-300).sqrt() / inflation, 0.0)
     return 2 * norm.sf(statistic.abs().T.numpy()), testable.numpy()
 
 
