@@ -62,6 +62,7 @@ class Verdict(Evaluator):
     """
 
     equivalence = "permutation, sign, scale and monotone map of each code"
+    invariances = ("permutation", "sign", "scale", "shift", "monotone")
     kinds = ("sparse", "real")
     chance = PERMUTED_CODES
     ceiling = ORACLE

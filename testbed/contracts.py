@@ -571,7 +571,7 @@ class Unselectable(Protocol):
     """An instance that knows its own law without selection."""
 
     def unselected(self) -> Instance:
-        """The same concepts and views with every potential 1: what was learned from selected rows can be tried where nothing is selected."""
+        """The same concepts and views with every potential 1: where what was learned from selected rows can be tried."""
 
 
 @runtime_checkable

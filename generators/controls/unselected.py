@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import torch
-
 from generators.selection.sparse import SparseConcepts, SparseInstance
 
 
@@ -20,10 +16,4 @@ class Unselected(SparseConcepts):
     """
 
     def draw(self, seed: int) -> SparseInstance:
-        selected = super().draw(seed)
-        world = selected.world
-        nothing = tuple(tuple(replace(one, all_on=1.0, lone_firing=1.0) for one in level) for level in world.compositions)
-        tilts = world.tilts.clone()
-        tilts[: world.forest.start(len(world.forest.sizes) - 1)] = 0.0  # composites' tilts are part of phi
-        independent = torch.zeros(len(world.loadings), 0, dtype=torch.float64)
-        return SparseInstance.of(replace(world, compositions=nothing, tilts=tilts, loadings=independent))
+        return super().draw(seed).unselected()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -281,6 +282,18 @@ class SparseInstance(BlockInstance):
 
     def select_then_do(self, setting: Setting) -> SparseInstance:
         return self._steered(done_after(self.world, setting))
+
+    def unselected(self) -> SparseInstance:
+        """The base law: leaves are independent with the log-odds of the selected instance's tilts.
+
+        Composites are still on iff their rule holds; firing rates are those that follow, and trees are not correlated.
+        """
+        world = self.world
+        nothing = tuple(tuple(replace(one, all_on=1.0, lone_firing=1.0) for one in level) for level in world.compositions)
+        tilts = world.tilts.clone()
+        tilts[: world.forest.start(len(world.forest.sizes) - 1)] = 0.0  # composites' tilts are part of phi
+        independent = torch.zeros(len(world.loadings), 0, dtype=torch.float64)
+        return self._steered(replace(world, compositions=nothing, tilts=tilts, loadings=independent))
 
     def _steered(self, world: World) -> SparseInstance:
         return SparseInstance.of(world).to(self.device)

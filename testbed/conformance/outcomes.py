@@ -56,6 +56,8 @@ def _world(name: str) -> Outcome:
     codes = torch.cat([dense(sample.latents[level]) for level in sorted(sample.latents)], dim=1)
     atoms = truth.dictionary(view) if view in truth.dictionaries else None
     outcome = _outcome(instance, sample, view, codes, atoms)
+    if atoms is not None:  # the best that can be read off other rows, as the codes are of these
+        outcome = replace(outcome, encode=lambda observed: dense(truth.oracle(observed, view)).float())
     levels = shown_levels(outcome) if name != "states" else tuple(sorted(sample.latents))
     return replace(outcome, structure=true_structure(truth, levels))
 

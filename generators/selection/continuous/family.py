@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -19,7 +20,7 @@ from generators.selection.continuous.laws import Law, Message, base_density
 from generators.selection.continuous.marginals import descend
 from generators.selection.continuous.sampling import draw, recompose
 from generators.selection.continuous.saved import from_plain, to_plain
-from generators.selection.continuous.selection import Kind, Selection, TupleKind
+from generators.selection.continuous.selection import FREE, Kind, Selection, TupleKind
 from generators.selection.continuous.truth import ContinuousTruth, estimated_moments, exact_moments, truth_of
 from generators.selection.forest import draw_forest
 from testbed.contracts import BLOCK, BlockInstance, Generator, InvalidInput, Observed, Sample, Setting, Shows, View, seed_of
@@ -288,12 +289,17 @@ class ContinuousInstance(BlockInstance):
         """
         return self._with(nodes=self._nodes, after={**self.after, **setting})
 
-    def _with(self, **changes: Any) -> ContinuousInstance:
+    def unselected(self) -> ContinuousInstance:
+        """The same leaves, couplings and views with every potential 1."""
+        free = tuple(tuple(FREE for _ in level) for level in self.world.selections)
+        return self._with(world=replace(self.world, selections=free, root_selections=()))
+
+    def _with(self, world: World | None = None, **changes: Any) -> ContinuousInstance:
         kept = {"forced": self.forced, "given": self.given, "after": self.after, **changes}
         mixings = {view: {level: f.to("cpu") for level, f in maps.items()} for view, maps in self.mixings.items()}
         if kept.get("nodes") is not None:
             kept["nodes"] = on_device(self._nodes, "cpu")
-        made = ContinuousInstance(self.world, self.law, mixings, self.shows, **kept)
+        made = ContinuousInstance(world or self.world, self.law, mixings, self.shows, **kept)
         return made if self.device == "cpu" else made.to(self.device)
 
     # ------------------------------------------------------------------------------------------------------------ on disk
