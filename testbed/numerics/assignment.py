@@ -23,7 +23,7 @@ from testbed.numerics.assignment_kernel import (
 Array = NDArray[Any]
 BITS = 51
 """Weights are whole numbers up to 2**BITS: a sum of two is still exact in float64, and rounding to them is that of float64 itself."""
-BY_ROW, BY_COLUMN, AT_RANDOM, PER_ROUND = 16, 8, 16, 16
+BY_ROW, BY_COLUMN, AT_RANDOM, PER_ROUND = 16, 8, 16, 32
 """Candidates to begin with: the largest of each row and of each column, and random ones per row; then at most so many more per row."""
 SOME = 256
 """Rows that tell how much the entries of a column differ."""
