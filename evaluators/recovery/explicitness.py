@@ -52,12 +52,13 @@ class Explicitness(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code"
+    invariances = ("permutation", "sign", "scale", "shift")
     kinds = ("sparse", "real", "states")
     chance = PERMUTED_CODES
     ceiling = ORACLE
     floors = (RANDOM_ROTATION, COMMON_FACTOR)
 
-    def __init__(self, max_rows: int = 8192, max_concepts: int = 64, ridge: float = 1e-2, max_iter: int = 30) -> None:
+    def __init__(self, max_rows: int = 8192, max_concepts: int = 32, ridge: float = 1e-2, max_iter: int = 30) -> None:
         self.max_rows = max_rows
         self.max_concepts = max_concepts
         self.ridge = ridge

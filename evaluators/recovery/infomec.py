@@ -59,6 +59,7 @@ class InfoMEC(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code"
+    invariances = ("permutation", "sign", "scale", "state relabelling")
     kinds = ("sparse", "real", "states")
     chance = PERMUTED_CODES
     ceiling = ORACLE

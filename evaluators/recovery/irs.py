@@ -58,6 +58,7 @@ class IRS(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code"
+    invariances = ("permutation", "sign", "scale", "shift", "state relabelling")
     kinds = ("sparse", "real", "states")
     chance = PERMUTED_CODES
     ceiling = ORACLE

@@ -37,6 +37,7 @@ class MIG(Evaluator):
     """
 
     equivalence = "permutation and increasing or decreasing map of each code (sign and scale among them)"
+    invariances = ("permutation", "sign", "scale", "state relabelling")
     kinds = ("sparse", "real", "states")
     chance = PERMUTED_CODES
     ceiling = ORACLE

@@ -42,6 +42,7 @@ class SAP(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code"
+    invariances = ("permutation", "sign", "scale", "shift", "state relabelling")
     kinds = ("sparse", "real", "states")
     chance = PERMUTED_CODES
     ceiling = ORACLE

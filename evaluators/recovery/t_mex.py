@@ -79,6 +79,7 @@ class TMEX(Evaluator):
     """
 
     equivalence = "permutation, sign and scale of each code"
+    invariances = ("permutation", "sign", "scale", "shift")
     kinds = ("sparse", "real")
     chance = PERMUTED_CODES
     ceiling = ORACLE

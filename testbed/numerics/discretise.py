@@ -14,7 +14,9 @@ from testbed.contracts import InvalidInput, Rows, SparseRows
 
 Array = NDArray[Any]
 
-MANY = 32
+LABELS, OFTEN = 32, 5
+"""Number of values, at most, and rows per value, at least, for which values are taken for labels."""
+MANY = 40
 """Cuts from which on a search is faster than comparing with each."""
 
 
@@ -51,7 +53,8 @@ def discretise(rows: Rows, *, bins: int, on_bins: int, categories: bool = False)
     A column that is exactly 0 on a share :math:`1 / \mathrm{bins}` of the rows or more is *off* there, in state 0; the rest, its on part,
     is cut into `on_bins` parts of equal counts. So a concept that is on in one row of a hundred keeps its states, where bins of equal
     width or equal counts of the whole column would put all of it into one. Any other column is cut into `bins` parts of equal counts. A
-    part with no more values than states gives each value one. A column whose sum is negative is turned first, so that scale and sign
+    part with no more values than states gives each value one, and so does a part whose values are plainly labels: `LABELS` at most,
+    each coming `OFTEN` times on average. A column whose sum is negative is turned first, so that scale and sign
     change nothing, nor does any increasing map that leaves 0 where it is.
 
     Parameters
@@ -151,7 +154,7 @@ def _states(values: Array, k: int) -> tuple[Array, int]:
         values = -values
     order = np.sort(values)
     steps = np.flatnonzero(order[1:] > order[:-1]) + 1  # a cut may lie before these places
-    if len(steps) >= k:
+    if len(steps) >= max(k, min(LABELS, len(order) // OFTEN)):
         # The place nearest to each quantile: several quantiles inside one value that has many rows leave it one state.
         wanted = np.arange(1, k) * len(order) / k
         right = np.searchsorted(steps, wanted).clip(1, len(steps) - 1)

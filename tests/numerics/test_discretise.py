@@ -38,6 +38,7 @@ def test_few_values_are_a_state_each_and_labels_always_are():
     assert table(x)[:, 0].tolist() == [0, 2, 2, 1]
     labels = torch.arange(50).repeat(4)[:, None]
     assert len(np.unique(table(labels))) < 50
+    assert discretise(labels % 25, bins=10, on_bins=4).n_states.tolist() == [25]
     found = discretise(labels, bins=10, on_bins=4, categories=True)
     assert found.n_states.tolist() == [50]
     assert np.array_equal(found.table.toarray()[:, 0], labels[:, 0])
