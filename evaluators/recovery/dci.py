@@ -45,10 +45,10 @@ class DCI(Evaluator):
     concept which no code tells of has no weights. ``"trees"``: the gain of boosted regression trees, for a few drawn concepts and on the
     codes that correlate most with each. Concepts of kind `states` have an indicator per state, whose importances add up.
 
-    What it cannot show: with the lasso, codes that are bent functions of their concept lose informativeness, and a label with more than two
-    states is not linear in itself. Of two copies of a right code one may get all the importance. With trees D and C mean little where c is large: few
-    concepts are drawn and few codes may be chosen from, so that at c = 1,024 noise has a D of .92 (I, and so the value, is 0). Entropies to base m forgive: a concept
-    spread evenly over 10 of 1,024 codes still has a completeness of .67.
+    What it cannot show: with the lasso, codes that are bent functions of their concept lose informativeness, and a label with more than
+    two states is not linear in itself. Of two copies of a right code one may get all the importance. With trees D and C mean little where
+    c is large: few concepts are drawn and few codes may be chosen from, so that at c = 1,024 noise has a D of .92 (I, and so the value,
+    is 0). Entropies to base m forgive: a concept spread evenly over 10 of 1,024 codes still has a completeness of .67.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class IRS(Evaluator):
     ceiling = ORACLE
     floors = (RANDOM_ROTATION, COMMON_FACTOR)
 
-    def __init__(self, bins: int = 10, on_bins: int = 4, max_rows: int = 32768) -> None:
+    def __init__(self, bins: int = 10, on_bins: int = 4, max_rows: int = 16384) -> None:
         self.bins = bins
         self.on_bins = on_bins
         self.max_rows = max_rows
