@@ -94,9 +94,9 @@ def assign(similarity: Array) -> Assignment:
     if not c or not m:
         return _finished(similarity, 0.0, 1.0, np.full(c, -1), np.full(m, -1), np.zeros(c), np.zeros(m), 0, 0)
     low, high = float(similarity.min()), float(similarity.max())
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise InvalidInput("similarities hold NaN or infinity: nothing can be matched by them")
-    scale = 2.0 ** (BITS - np.frexp(high - low)[1]) if high > low else 1.0
+    if not np.isfinite(high - low):
+        raise InvalidInput("similarities hold NaN or infinity, or differ by more than a number can hold: nothing can be matched by them")
+    scale = 2.0 ** min(BITS - np.frexp(high - low)[1], 1000) if high > low else 1.0  # 2**1024 is infinite: 1e-300 is 0
     indptr, column, weight = _first_candidates(similarity, low, scale)
     u, v = np.zeros(c), _first_prices(similarity, scale)
     of_row, of_column = np.full(c, -1, np.int64), np.full(m, -1, np.int64)

@@ -66,6 +66,10 @@ def test_ties_are_exact_whatever_the_scale():
     assert proven(similarity).total == expected
 
 
+def test_differences_next_to_nothing_are_differences():
+    assert assign(np.array([[1e-280, 0.0, 2e-280]])).column.tolist() == [2]
+
+
 def test_the_same_matrix_gives_the_same_pairs_and_is_left_alone():
     similarity = np.random.default_rng(1).random((100, 120))
     before = similarity.copy()
