@@ -42,7 +42,7 @@ class HandMade(Estimator):
     dead_laden          the concepts, and `amount` (3) codes that are always 0 for each
     rotated_pairs       of half the concepts, pairs rotated by `amount` (45) degrees
     sheared_some        half the concepts, each plus `amount` (1) times one of the other half; the other half as they are
-    sheared             each plus `amount` (1) times the next
+    sheared             each plus `amount` (0.7) times the next
     sign_even           absolute values about the mean
     perfect_heavy       the concepts plus Student's t noise with 2 degrees of freedom, times `amount` (0.05)
     path                the geodesic from the concepts (`amount` 0) to a random rotation of them (1)
@@ -311,7 +311,7 @@ KINDS = {
     "dead_laden": Kind(_dead, 3),
     "rotated_pairs": Kind(_rotated_pairs, 45, True),
     "sheared_some": Kind(_sheared_some, 1, True),
-    "sheared": Kind(_sheared, 1, True),
+    "sheared": Kind(_sheared, 0.7, True),
     "sign_even": Kind(_eye, standardised=True, then=lambda a, z, amount, keys: a.abs()),
     "perfect_heavy": Kind(_eye, 0.05, True, lambda a, z, amount, keys: a + amount * _student(keys, a.shape[1], 2.0)),
     "path": Kind(_path, 0.0, True),
