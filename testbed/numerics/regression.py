@@ -16,7 +16,7 @@ ITERATIONS = 20_000
 """Proximal steps, at most; nearly parallel atoms need many."""
 
 
-def nonnegative_lasso(x: Tensor, dictionary: Tensor, *, penalty: float) -> SparseRows:
+def nonnegative_lasso(x: Tensor, dictionary: Tensor, *, penalty: float, tolerance: float = TOLERANCE) -> SparseRows:
     r"""Non-negative lasso [1]_ of each row on the atoms.
 
     .. math:: \min_{a \ge 0} \tfrac12 \|x - a D\|^2 + \lambda \sum_j a_j \|d_j\|
@@ -32,6 +32,8 @@ def nonnegative_lasso(x: Tensor, dictionary: Tensor, *, penalty: float) -> Spars
         Rows of any norm; a row of zeros is never used.
     penalty : float
         :math:`\lambda`: no atom is used that correlates less than this with a row, both atoms of norm 1.
+    tolerance : float
+        Share of a row's norm that a code may be off by.
 
     Returns
     -------
@@ -55,14 +57,14 @@ def nonnegative_lasso(x: Tensor, dictionary: Tensor, *, penalty: float) -> Spars
     unit, norm = unit_rows(dictionary)
     shape = (len(x), len(dictionary))
     if compiled(x, unit):
-        indptr, columns, values = _by_active_set(x, unit, penalty)
+        indptr, columns, values = _by_active_set(x, unit, penalty, tolerance)
         return SparseRows(indptr, columns, values / norm[columns], shape)
-    pieces = [SparseRows.from_dense(_proximal(rows, unit, penalty)) for rows in torch.split(x, ROWS)]
+    pieces = [SparseRows.from_dense(_proximal(rows, unit, penalty, tolerance)) for rows in torch.split(x, ROWS)]
     found = SparseRows.cat(pieces) if pieces else SparseRows.from_dense(x.new_zeros(shape))
     return SparseRows(found.indptr, found.indices, found.values / norm[found.indices], shape)
 
 
-def nonnegative_refit(x: Tensor, dictionary: Tensor, codes: SparseRows) -> SparseRows:
+def nonnegative_refit(x: Tensor, dictionary: Tensor, codes: SparseRows, *, tolerance: float = TOLERANCE) -> SparseRows:
     """Non-negative least squares of each row on the atoms that its codes use, which undoes a penalty's shrinkage.
 
     Parameters
@@ -70,6 +72,8 @@ def nonnegative_refit(x: Tensor, dictionary: Tensor, codes: SparseRows) -> Spars
     x : Tensor, shape (n, d)
     dictionary : Tensor, shape (m, d)
     codes : SparseRows, shape (n, m), entries > 0
+    tolerance : float
+        Share of a row's norm that a code may be off by.
     """
     unit, norm = unit_rows(dictionary)
     if compiled(x, unit):
@@ -80,11 +84,11 @@ def nonnegative_refit(x: Tensor, dictionary: Tensor, codes: SparseRows) -> Spars
             indptr = codes.indptr[start : start + len(rows) + 1]
             part = slice(first, int(indptr[-1]))
             columns = codes.indices[part].numpy()
-            refit((rows @ unit.T).numpy(), gram, rows.norm(dim=1).numpy(), (indptr - first).numpy(), columns, values[part], TOLERANCE)
+            refit((rows @ unit.T).numpy(), gram, rows.norm(dim=1).numpy(), (indptr - first).numpy(), columns, values[part], tolerance)
         fitted = torch.from_numpy(values)
     else:
         starts = range(0, len(x), ROWS)
-        dense = [_proximal(x[i : i + ROWS], unit, 0.0, codes[i : i + ROWS].dense() > 0) for i in starts]
+        dense = [_proximal(x[i : i + ROWS], unit, 0.0, tolerance, codes[i : i + ROWS].dense() > 0) for i in starts]
         rows = codes.row_of_entry()
         fitted = torch.cat(dense)[rows, codes.indices] if dense else codes.values
     used = fitted > 0
@@ -92,7 +96,7 @@ def nonnegative_refit(x: Tensor, dictionary: Tensor, codes: SparseRows) -> Spars
     return SparseRows.from_entries(rows_, columns_, fitted[used] / norm[columns_], codes.shape)
 
 
-def _by_active_set(x: Tensor, unit: Tensor, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
+def _by_active_set(x: Tensor, unit: Tensor, penalty: float, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
     gram = (unit @ unit.T).numpy()
     room = min(len(unit), unit.shape[1] + 1)  # no more than d atoms are needed, and one is on its way in or out
     counts = np.zeros(len(x), np.int64)
@@ -101,12 +105,12 @@ def _by_active_set(x: Tensor, unit: Tensor, penalty: float) -> tuple[Tensor, Ten
         rows = x[start : start + ROWS]
         columns, values = np.empty((len(rows), room), np.int64), np.empty((len(rows), room), gram.dtype)
         count = counts[start : start + ROWS]
-        regress((rows @ unit.T).numpy(), gram, rows.norm(dim=1).numpy(), room, penalty, TOLERANCE, columns, values, count)
+        regress((rows @ unit.T).numpy(), gram, rows.norm(dim=1).numpy(), room, penalty, tolerance, columns, values, count)
         found.append(filled(columns, values, count))
     return joined(counts, found, x)
 
 
-def _proximal(x: Tensor, unit: Tensor, penalty: float, allowed: Tensor | None = None) -> Tensor:
+def _proximal(x: Tensor, unit: Tensor, penalty: float, tolerance: float, allowed: Tensor | None = None) -> Tensor:
     """Accelerated proximal gradients on all atoms, or on those `allowed` (n, m); shape (n, m)."""
     gram, slope = unit @ unit.T, x @ unit.T - penalty
     if allowed is not None:
@@ -114,7 +118,7 @@ def _proximal(x: Tensor, unit: Tensor, penalty: float, allowed: Tensor | None = 
     rate = 1 / torch.linalg.matrix_norm(gram, ord=2).clamp_min(torch.finfo(x.dtype).tiny)
     codes = ahead = torch.zeros_like(slope)
     pace = torch.ones_like(slope[:, :1])  # of each row by itself, so that rows do not depend on each other
-    close = TOLERANCE * x.norm(dim=1, keepdim=True)
+    close = tolerance * x.norm(dim=1, keepdim=True)
     for _ in range(ITERATIONS):
         new = (ahead + rate * (slope - ahead @ gram)).clamp_min(0)
         restart = ((ahead - new) * (new - codes)).sum(dim=1, keepdim=True) > 0

@@ -27,7 +27,7 @@ from testbed.estimators.sparse.archetypal_sae import ArchetypalSAE
 from testbed.estimators.sparse.autoencoder import SparseAutoencoder
 from testbed.estimators.sparse.minimal_dictionary import MinimalDictionary
 from testbed.estimators.sparse.objective import objective_at, objective_found
-from testbed.estimators.sparse.refinement import coding, description_length
+from testbed.estimators.sparse.refinement import lasso_objective
 from testbed.numerics.decoding import linear_decode
 from testbed.numerics.matching import dense
 from testbed.numerics.pursuit import orthogonal_matching_pursuit
@@ -110,7 +110,7 @@ def objectives(model: Estimator, instance: Instance, train: Sample, test: Sample
 
 
 def classical(model: Estimator, x: Tensor, atoms: Tensor) -> float:
-    """Lasso's objective, pursuit's error, or a description's length, of centred rows in a dictionary."""
+    """Lasso's objective or pursuit's error of centred rows in a dictionary."""
     if isinstance(model, DictionaryLearning):
         codes = nonnegative_lasso(x, atoms, penalty=model.penalty_)
         error = (x - linear_decode(codes, atoms)).square().sum() / 2 + model.penalty_ * codes.values.sum()
@@ -119,8 +119,7 @@ def classical(model: Estimator, x: Tensor, atoms: Tensor) -> float:
         codes = orthogonal_matching_pursuit(x, atoms, max_active=model.k, threshold=0.0)
         return float((x - linear_decode(codes, atoms)).square().sum() / x.square().sum())
     assert isinstance(model, MinimalDictionary)
-    quantum = model.threshold_ / 2 / math.sqrt(2 * math.log(len(model.dictionary_)))
-    return description_length(coding(x, atoms, model.threshold_, model.max_active_), len(atoms), model.samples, quantum)
+    return lasso_objective(x, atoms, model.penalty_)
 
 
 def diagnosis(rows: pd.DataFrame) -> str:

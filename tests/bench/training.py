@@ -200,13 +200,13 @@ def recovery(instances: Sequence[int] = FRESH) -> tuple[list[dict[str, Any]], li
     """Claims about what is learned in how many CPU seconds on fresh instances of the miniature."""
     budgets = {512_000: (12, 0.76, 0.82), 1_500_000: (30, 0.82, 0.88)}
     found: list[dict[str, Any]] = []
-    MinimalDictionary(most_codes=64, samples=4000).fit(miniature_rows(4096), seed=0)  # compile
+    MinimalDictionary(start_codes=64, samples=4000).fit(miniature_rows(4096), seed=0)  # compile
     for seed in instances:
         instance = SynthSAEBench.miniature().draw(seed)
         x = instance.sample(max(budgets), 0).observed.views["mixed"].values
         for budget in budgets:
             clock = time.process_time()
-            model = MinimalDictionary(most_codes=1024, samples=budget).fit(x[:budget], seed=0)
+            model = MinimalDictionary(start_codes=1024, samples=budget).fit(x[:budget], seed=0)
             seconds = time.process_time() - clock
             mcc, f1 = scores(model, instance)
             found.append(
@@ -241,7 +241,7 @@ def alone(instances: Sequence[int] = (20_021, 20_022), budget: int = 512_000) ->
                 for parent, children in enumerate(tuples)
                 if children and bool(on[level][:, parent].any())
             ]
-            model = MinimalDictionary(most_codes=1024, samples=budget).fit(instance.sample(budget, 0).observed, seed=0)
+            model = MinimalDictionary(start_codes=1024, samples=budget).fit(instance.sample(budget, 0).observed, seed=0)
             mcc, f1 = scores(model, instance)
             similarity = cosine(truth.dictionary("mixed"), model.dictionary_)
             best = matched_similarity(similarity, similarity).double()

@@ -2,50 +2,57 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from testbed.contracts import BLOCK, Codes, Data, Estimator, SparseRows, seed_of
-from testbed.estimators.sparse.annealed_sae import AnnealedSAE
 from testbed.estimators.sparse.autoencoder import require
-from testbed.estimators.sparse.refinement import Coding, Refinement, coding, fewest, sums, typical, universal
+from testbed.estimators.sparse.refinement import FEWEST, NOTHING, Refinement, copies, floors, regression_codes, remainders
 from testbed.estimators.sparse.rows_of import training_rows
+from testbed.estimators.sparse.topk_sae import TopKSAE
 from testbed.numerics.batches import batches, rows
+from testbed.numerics.inference import noise_scale
 from testbed.numerics.matching import dense
-from testbed.numerics.pursuit import orthogonal_matching_pursuit
 
-WARM_UP = 0.85
+WARM_UP = 0.25
 """Share of the budget that goes to gradient steps; what is left goes to refinement."""
-FORGET = 0.25
-"""What statistics of older sweeps weigh in the next."""
-CHUNK = 8192
-"""Rows that are coded at once."""
-LAST = 12_288
-"""Rows, the last ones, by which the number of atoms is found."""
+ACTIVE = 3 / 16
+"""Active codes per dimension in the warm-up: well above what concepts need, since with fewer of them composites swallow constituents."""
+FORGET = 0.2
+"""What the sums lose from one solution to the next."""
+CHUNK = 4096
+"""Rows between solutions, at least; 8 per atom where that is more, so that solving never costs more than coding."""
+IDLE = 0.1
+"""Share of idle atoms below which there are too few atoms."""
+GROWTH = 0.5
+"""Atoms that are added then, as a share of those there are."""
+LAST = 8192
+"""Rows, the last ones, by which it is found when a code is off."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MinimalDictionary(Estimator):
     r"""Dictionary learning that finds its own sparsity and its own number of atoms.
 
-    1. *Warm-up.* Gradient steps of a BatchTopK autoencoder that finds its own k, see `AnnealedSAE`.
-    2. *Refinement.* Matching pursuit codes all rows down to a threshold, least squares solve for the dictionary, and again. Atoms that
-       nothing uses, or that are sums of two others, are pointed at what is badly explained.
-    3. *Minimality.* The most used atoms are kept, as many as make the description of the data shortest, see `refinement.fewest`.
-
-    The threshold below which a code is not worth having is the larger of `reach` times the size of a typical code (half of that while
-    refining, when residuals are the dictionary's own errors) and of what noise correlates with the best of m atoms.
+    1. *Warm-up.* Gradient steps of a TopK autoencoder with many active codes, on a quarter of the rows.
+    2. *Refinement.* A non-negative lasso codes the rows, least squares solve for dictionary and bias together, and again; statistics of
+       older rows fade. The penalty is `caution` times the noise, which is what codes leave per free dimension. In the last third of the
+       sweeps least squares refit the codes before, which undoes the lasso's shrinkage.
+    3. *Minimality.* After each sweep but the last, copies go and an atom that others add up to is replaced by what they leave of it (see
+       `refinement.remainders`). In the first half, atoms that are idle are pointed at what is badly explained, and there are more of them
+       where hardly any is idle; in the second half they are dropped, and so are those whose codes are below `reach` times the usual size.
 
     Parameters
     ----------
-    most_codes : int, optional
-        Atoms to start with; 8 d unless given, but no more than a quarter of the rows.
+    start_codes : int, optional
+        Atoms to start with; 4 d unless given, but no more than a quarter of the rows. Their number is found.
     samples : int
         Budget in rows, repeated ones counted.
     batch_size : int
@@ -53,9 +60,11 @@ class MinimalDictionary(Estimator):
     lr : float
         Highest learning rate of Adam, on scaled data.
     sweeps : int
-        How often the dictionary is solved for.
+        Parts of the refinement; atoms are looked over between them.
+    caution : float
+        Standard deviations of the noise that a code must exceed.
     reach : float in [0, 1]
-        Smallest code worth having, as a share of a typical one.
+        Smallest root mean square of an atom's codes, as a share of the median over atoms.
     view : str, optional
         Which view to learn; None where there is only one.
 
@@ -64,27 +73,29 @@ class MinimalDictionary(Estimator):
     dictionary_ : Tensor, shape (m, d)
         Rows of norm 1, from the most to the least often used; m is found.
     bias_ : Tensor, shape (d,)
-    threshold_ : float
-        Smallest correlation of a residual with an atom that makes a code.
-    max_active_ : int
-        Most codes per row.
+        What is there when no concept is on: not the mean of the data.
+    penalty_ : float
+        Of the lasso that codes rows.
+    floor_ : Tensor, shape (m,)
+        Value at or below which a code is off.
     sparsity_ : float
-        Mean number of codes per row that were worth having at the end of the warm-up.
+        Mean number of codes per row in the last rows.
     history_ : dict of lists
         That of the warm-up, see `SparseAutoencoder`, and per sweep ``atoms``, ``noise`` and ``active``.
     """
 
-    most_codes: int | None = None
+    start_codes: int | None = None
     samples: int = 500_000
-    batch_size: int = 256
+    batch_size: int = 512
     lr: float = 1e-2
-    sweeps: int = 3
+    sweeps: int = 6
+    caution: float = 2.5
     reach: float = 0.3
     view: str | None = None
 
     @classmethod
     def small(cls) -> Self:
-        return cls(most_codes=32, samples=20_000)
+        return cls(start_codes=32, samples=20_000)
 
     def fit(self, data: Data, *, seed: int, checkpoint: str | Path | None = None) -> Self:
         """Learn dictionary, sparsity and number of atoms.
@@ -103,97 +114,119 @@ class MinimalDictionary(Estimator):
         """
         self._check()
         stream = training_rows(data, (self.view,), 0)
-        warm = AnnealedSAE(
-            n_codes=self._most(stream),
+        m, width = self._start(stream)
+        warm = TopKSAE(
+            n_codes=m,
+            k=max(1, min(m, round(ACTIVE * width) if width else m // 16)),
             samples=max(1, int(WARM_UP * self.samples)),
             batch_size=self.batch_size,
             lr=self.lr,
-            reach=self.reach,
         )
         warm.fit(stream, seed=seed, checkpoint=checkpoint)
-        self.bias_, self.history_ = warm.bias_, warm.history_
-        self._refine(warm, stream, seed)
+        self.history_ = warm.history_
+        self._refine(Refinement(warm.fitted()["decoder"].clone(), warm.bias_.clone()), stream, self.samples - warm.samples, seed)
         return self
 
-    def _most(self, stream: Any) -> int:
-        """Atoms to start with."""
-        if self.most_codes is not None:
-            return self.most_codes
-        require(iter_again(stream), "a stream that can be read only once does not tell its width: give most_codes")
+    def _start(self, stream: Any) -> tuple[int, int]:
+        """Atoms to start with, and the data's width (0 where it cannot be seen beforehand)."""
+        if not iter_again(stream):
+            require(self.start_codes is not None, "a stream that can be read only once does not tell its width: give start_codes")
+            return int(self.start_codes or 0), 0
         width = rows(stream, limit=1).shape[1]
-        return max(1, min(8 * width, len(rows(stream, limit=32 * width)) // 4))
+        return self.start_codes or max(1, min(4 * width, len(rows(stream, limit=16 * width)) // 4)), width
 
-    def _refine(self, warm: AnnealedSAE, stream: Any, seed: int) -> None:
+    def _refine(self, state: Refinement, stream: Any, budget: int, seed: int) -> None:
+        """Sweep over `budget` rows, and keep what is found."""
         generator = torch.Generator().manual_seed(seed_of("refine", seed))
-        fitted = warm.fitted()
-        state, active, size = Refinement(fitted["decoder"]), float(fitted["active"]), float(fitted["typical"])
-        budget = max(1, self.samples - warm.samples)
-        most = min(state.atoms.shape[1], max(4, math.ceil(3 * active)))
-        source = batches(stream, None, min(CHUNK, max(1, budget // self.sweeps)), seed_of("refined rows", seed), budget)
-        chunks = max(1, budget // self.sweeps // CHUNK)
-        noise = 0.0
-        last: list[Tensor] = []
+        share = max(1, budget // self.sweeps)
+        source = iter(batches(stream, None, min(share, max(CHUNK, 8 * len(state.atoms))), seed_of("refined rows", seed), budget))
         curve: dict[str, list[float]] = {"atoms": [], "noise": [], "active": []}
+        last: list[Tensor] = []
+        noise = 0.0
         for sweep in range(self.sweeps):
-            found = None
-            sizes, counts, seen = [], 0, 0
-            gathered: list[Tensor] = []
-            for x in islice(source, chunks if sweep < self.sweeps - 1 else None):
-                centred = x - self.bias_
-                found = coding(centred, state.atoms, max(self.reach / 2 * size, universal(noise, len(state.atoms))), most)
-                state.add(centred, found)
-                noise = found.noise
-                gathered.append(centred)
-                sizes.append(found.codes.values)
-                counts, seen = counts + len(found.codes.values), seen + len(x)
-            if found is None:  # more sweeps than rows
+            refit = sweep >= self.sweeps - max(1, self.sweeps // 3)
+            gathered, active = [], 0
+            for x in up_to(source, share):
+                noise = noise or noise_scale(x - state.bias, state.atoms)
+                state.forget(1 - FORGET)
+                active += len(state.add(x, self.caution * noise, refit=refit).values)
+                state.solve()
+                gathered.append(x)
+            if not gathered:  # more sweeps than rows
                 break
             last = gathered
-            size = typical(torch.cat(sizes)) or size
-            state.solve()
-            for name, value in (("atoms", float((state.uses > 0).sum())), ("noise", noise), ("active", counts / seen)):
-                curve[name].append(value)
+            for name, value in (("atoms", len(state.atoms)), ("noise", noise), ("active", active / sum(map(len, gathered)))):
+                curve[name].append(float(value))
+            # Once a sweep, lest small penalty, many codes and little noise lead to each other; what refitted codes leave is too little.
+            noise = noise if refit else state.noise
             if sweep < self.sweeps - 1:
-                self._replace(state, found, generator, last=sweep == self.sweeps - 2)
-                state.forget(FORGET)
-        self._finish(state, torch.cat(last)[-LAST:], noise, size, most)
+                self._tidy(state, generator, early=sweep < self.sweeps // 2, grow=sweep < self.sweeps // 3)
         self.history_ = {**self.history_, **curve}
-        self.sparsity_ = active
+        self._finish(state, torch.cat(last)[-LAST:])
 
-    def _replace(self, state: Refinement, found: Coding, generator: torch.Generator, last: bool) -> None:
-        """Atoms that say nothing: pointed elsewhere, or, where no time is left to learn, dropped."""
-        idle = (state.uses < 1) | sums(state.atoms, state.uses)
-        if last:
-            state.keep(~idle if bool((~idle).any()) else idle)
-        else:
-            state.reseed(idle, found, generator)
+    def _tidy(self, state: Refinement, generator: torch.Generator, *, early: bool, grow: bool) -> None:
+        """No copies, no sums; what says nothing is pointed elsewhere, or, where no time is left to learn, dropped."""
+        idle = state.uses <= FEWEST
+        if not early and not idle.all():
+            sizes = state.sizes()
+            idle |= sizes < self.reach * np.median(sizes[~idle])
+        idle |= copies(state.atoms, state.uses)
+        living = np.flatnonzero(~idle)
+        summed, rest = remainders(state.atoms[torch.from_numpy(living).to(state.atoms.device)], state.uses[living])
+        empty = rest.norm(dim=1).cpu().numpy() < NOTHING
+        idle[living[summed & empty]] = True
+        split = np.zeros_like(idle)
+        split[living[summed & ~empty]] = True
+        state.replace(split, normalize(rest[torch.from_numpy(summed & ~empty).to(rest.device)], dim=1))
+        if not early:
+            state.keep(~idle if (~idle).any() else idle)
+            return
+        if idle.any():
+            state.replace(idle, state.unexplained(int(idle.sum()), generator))
+        if grow and idle.mean() < IDLE:
+            state.grow(state.unexplained(max(1, int(GROWTH * len(idle))), generator))
 
-    def _finish(self, state: Refinement, last: Tensor, noise: float, size: float, most: int) -> None:
-        """Keep as many atoms as pay for themselves, and fix how rows are coded."""
-        self.threshold_ = max(self.reach * size, universal(noise, len(state.atoms)))
-        kept = fewest(state, last, threshold=self.threshold_, max_active=most, rows=self.samples)
-        self.dictionary_ = kept.atoms.contiguous()
-        self.max_active_ = most
+    def _finish(self, state: Refinement, last: Tensor) -> None:
+        """Fix how rows are coded."""
+        order = torch.from_numpy(np.argsort(-state.uses, kind="stable")).to(state.atoms.device)
+        self.dictionary_, self.bias_ = state.atoms[order].contiguous(), state.bias
+        self.penalty_ = self.caution * noise_scale(last - self.bias_, self.dictionary_)
+        self.floor_ = torch.zeros(len(order), dtype=last.dtype, device=last.device)
+        codes = self._codes(last)
+        self.floor_ = floors(codes)
+        self.sparsity_ = float((codes.values > self.floor_[codes.indices]).sum()) / len(codes)
+
+    def _codes(self, x: Tensor) -> SparseRows:
+        codes = regression_codes(x - self.bias_, self.dictionary_, self.penalty_, refit=True, tolerance=1e-4)
+        on = codes.values > self.floor_[codes.indices]
+        return SparseRows.from_entries(codes.row_of_entry()[on], codes.indices[on], codes.values[on], codes.shape)
 
     def _check(self) -> None:
-        require(self.most_codes is None or self.most_codes >= 1, f"most_codes must be at least 1, not {self.most_codes}")
+        require(self.start_codes is None or self.start_codes >= 1, f"start_codes must be at least 1, not {self.start_codes}")
         require(self.samples >= 100, f"samples must be at least 100, not {self.samples}")
         require(self.batch_size >= 1 and self.lr > 0, f"batch_size and lr must be above 0, not {self.batch_size} and {self.lr}")
         require(self.sweeps >= 1, f"sweeps must be at least 1, not {self.sweeps}")
+        require(self.caution > 0, f"caution must be above 0, not {self.caution}")
         require(0 <= self.reach <= 1, f"reach must lie between 0 and 1, not be {self.reach}")
 
     def encode(self, observed: Any) -> Codes:
         require(hasattr(self, "dictionary_"), "MinimalDictionary is not fitted yet: call fit first")
-        x = rows(observed, self.view, columns=len(self.bias_)).float() - self.bias_
-        return SparseRows.cat(
-            [
-                orthogonal_matching_pursuit(part, self.dictionary_, max_active=self.max_active_, threshold=self.threshold_)
-                for part in torch.split(x, BLOCK)
-            ]
-        )
+        x = rows(observed, self.view, columns=len(self.bias_)).float()
+        return SparseRows.cat([self._codes(part) for part in torch.split(x, BLOCK)])
 
     def decode(self, codes: Codes) -> Tensor:
         return torch.cat([dense(codes[i : i + BLOCK]) @ self.dictionary_ for i in range(0, len(codes), BLOCK)]) + self.bias_
+
+
+def up_to(source: Iterator[Tensor], n: int) -> Iterator[Tensor]:
+    """Batches of at least `n` rows together, or all there are."""
+    seen = 0
+    while seen < n:
+        found = next(source, None)
+        if found is None:
+            return
+        seen += len(found)
+        yield found
 
 
 def iter_again(stream: Any) -> bool:

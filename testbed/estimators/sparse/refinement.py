@@ -1,4 +1,4 @@
-"""From a dictionary that is nearly right to one that is: pursuit codes, exact least squares, and no atom that does not pay for itself."""
+"""From a dictionary that is nearly right to one that is: regression codes, exact least squares, and no atom that others can stand for."""
 
 from __future__ import annotations
 
@@ -6,26 +6,36 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from testbed.contracts import SparseRows
-from testbed.numerics.pursuit import orthogonal_matching_pursuit
+from testbed.numerics.firing import two_parts
+from testbed.numerics.moments_kernel import add_products
+from testbed.numerics.regression import nonnegative_lasso, nonnegative_refit
+from testbed.numerics.regression_kernel import regress
 
 RIDGE = 0.1
-"""Rows' worth of belief in an atom as it is; it matters for atoms that are hardly ever used."""
+"""Rows' worth of belief in the dictionary as it is; it matters for atoms that are hardly ever used."""
 FEWEST = 5
-"""Uses below which an atom is left as it is."""
-STEP = 0.8
-"""How many of the atoms are kept in each step of the search for their number."""
-POLISH = 3
-"""Times that the smallest dictionary is solved for."""
-PATIENCE = 2
-"""Steps in which the description may get longer before the search ends."""
-EXPLAINED = 0.8
-"""Share of an atom's squared norm that two others explain when it is taken for their sum."""
+"""Uses up to which an atom is left as it is, and counts as idle."""
+TOLERANCE = 1e-2
+"""Share of a row's norm that a code may be off by while the dictionary is still moving."""
+COPY = 0.95
+"""Cosine from which two atoms are one."""
+SUM = 0.75
+"""Share of an atom's squared norm that others explain, from which it is taken for their sum and what is left of it."""
+NOTHING = 0.25
+"""Norm of what is left of a unit atom below which nothing is."""
+PARTS = 6
+"""Atoms in a sum, at most."""
+OFTEN = 0.3
+"""How often a part is used, at least, per use of the sum."""
+PART = 0.1
+"""Correlation with a unit atom from which another may be a part of it."""
+LEAST = 0.2
+"""Share of a typical size, its atom's, below which a code is off, where its values do not show two parts."""
 
 
 def typical(values: Tensor) -> float:
@@ -37,52 +47,55 @@ def typical(values: Tensor) -> float:
     return float(ordered[torch.searchsorted(energy, energy[-1] / 2)])
 
 
-def universal(noise: float, atoms: int) -> float:
-    """Largest correlation that noise of this standard deviation has with any of so many unit atoms [1]_.
-
-    References
-    ----------
-    .. [1] Donoho & Johnstone (1994), Ideal spatial adaptation by wavelet shrinkage.
-    """
-    return noise * math.sqrt(2 * math.log(max(2, atoms)))
+def regression_codes(x: Tensor, atoms: Tensor, penalty: float, *, refit: bool, tolerance: float = TOLERANCE) -> SparseRows:
+    """Non-negative lasso of centred rows on unit atoms, or least squares on the atoms that it picks, which undoes its shrinkage."""
+    codes = nonnegative_lasso(x, atoms, penalty=penalty, tolerance=tolerance)
+    return nonnegative_refit(x, atoms, codes, tolerance=tolerance) if refit else codes
 
 
-@dataclass
-class Coding:
-    """Codes of a batch in a dictionary, and what they leave.
-
-    Attributes
-    ----------
-    codes : SparseRows, shape (n, m)
-    residual : Tensor, shape (n, d)
-    noise : float
-        Standard deviation of the residual per free dimension.
-    """
-
-    codes: SparseRows
-    residual: Tensor
-    noise: float
+def floors(codes: SparseRows) -> Tensor:
+    """Value at or below which each code is off, shape (m,): between the two parts of its values, or `LEAST` of its root mean square."""
+    columns = torch.split(codes.values[codes.indices.argsort(stable=True)], codes.indices.bincount(minlength=codes.shape[1]).tolist())
+    found = []
+    for column in columns:
+        between = two_parts(column.double().cpu().numpy())
+        found.append(between if between > 0 else LEAST * math.sqrt(float(column.double().square().mean())) if len(column) else 0.0)
+    return torch.tensor(found, dtype=codes.values.dtype, device=codes.values.device)
 
 
-def coding(x: Tensor, atoms: Tensor, threshold: float, max_active: int) -> Coding:
-    """Codes of centred rows by matching pursuit down to a threshold."""
-    codes = orthogonal_matching_pursuit(x, atoms, max_active=max_active, threshold=threshold)
-    counts = codes.indptr.diff()
-    owner = torch.repeat_interleave(torch.arange(len(x), device=x.device), counts)
-    written = torch.zeros_like(x).index_add_(0, owner, codes.values[:, None] * atoms[codes.indices.long()])
-    residual = x - written
-    free = max(1.0, float(x.numel() - counts.sum()))
-    return Coding(codes, residual, math.sqrt(float(residual.double().square().sum()) / free))
+def lasso_objective(x: Tensor, atoms: Tensor, penalty: float) -> float:
+    r"""What refinement minimises, per row of centred data: :math:`\min_{a \ge 0} \tfrac12 \|x - a D\|^2 + \lambda \sum_j a_j`."""
+    codes = regression_codes(x, atoms, penalty, refit=False, tolerance=1e-6)
+    return float(left(x, atoms, codes).double().square().sum() / 2 + penalty * codes.values.double().sum()) / len(x)
+
+
+def left(x: Tensor, atoms: Tensor, codes: SparseRows) -> Tensor:
+    """Residual of centred rows, shape (n, d)."""
+    written = torch.zeros_like(x).index_add_(0, codes.row_of_entry(), codes.values[:, None] * atoms[codes.indices.long()])
+    return x - written
 
 
 @dataclass
 class Refinement:
-    """A dictionary and the statistics that its least squares need, gathered batch by batch [1]_.
+    r"""A dictionary, a bias and the sums that their least squares need, gathered batch by batch [1]_.
+
+    The bias is solved for too. Codes are never negative, so that rows centred at their mean need an atom for the way back from it: a
+    concept that does not exist, on in every row where few others are.
 
     Parameters
     ----------
     atoms : Tensor, shape (m, d)
         Rows of norm 1.
+    bias : Tensor, shape (d,)
+
+    Attributes
+    ----------
+    uses, squares : array, shape (m,)
+        How often each code was on, and the sum of its squares.
+    noise : float
+        Standard deviation per free dimension of what the last batch's codes left.
+    residual : Tensor, shape (n, d)
+        Of the last batch.
 
     References
     ----------
@@ -90,161 +103,141 @@ class Refinement:
     """
 
     atoms: Tensor
-    gram: Tensor = field(init=False)
-    cross: Tensor = field(init=False)
-    uses: Tensor = field(init=False)
+    bias: Tensor
+    noise: float = 0.0
+    residual: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.forget(0.0)
+        m, d = self.atoms.shape
+        self.gram, self.cross = np.zeros((m + 1, m + 1)), np.zeros((m + 1, d))
+        self.uses, self.squares = np.zeros(m), np.zeros(m)
+        self.residual = self.atoms.new_zeros(0, d)
 
     def forget(self, keep: float) -> None:
         """Weigh down what was gathered so far, since older codes were made with an older dictionary."""
-        m, d = self.atoms.shape
-        if keep == 0.0:
-            self.gram, self.cross = self.atoms.new_zeros(m, m, dtype=torch.float64), self.atoms.new_zeros(m, d, dtype=torch.float64)
-            self.uses = self.gram.new_zeros(m)
-            return
-        for statistic in (self.gram, self.cross, self.uses):
-            statistic.mul_(keep)
+        for sums in (self.gram, self.cross, self.uses, self.squares):
+            sums *= keep
 
-    def add(self, x: Tensor, found: Coding) -> None:
-        """Gather a batch of centred rows, shape (n, d), and their codes."""
-        codes = found.codes
-        sparse = scipy.sparse.csr_matrix(
-            (codes.values.double().cpu().numpy(), codes.indices.cpu().numpy(), codes.indptr.cpu().numpy()), shape=codes.shape
+    def add(self, x: Tensor, penalty: float, *, refit: bool) -> SparseRows:
+        """Code a batch of rows, shape (n, d), and gather it."""
+        codes = regression_codes(x - self.bias, self.atoms, penalty, refit=refit)
+        self.residual = left(x - self.bias, self.atoms, codes)
+        free = max(1.0, float(x.numel() - len(codes.values)))
+        self.noise = math.sqrt(float(self.residual.double().square().sum()) / free)
+        add_products(
+            x.cpu().numpy(),
+            codes.indptr.cpu().numpy(),
+            codes.indices.cpu().numpy(),
+            codes.values.cpu().numpy(),
+            self.gram,
+            self.cross,
+            self.uses,
+            self.squares,
         )
-        device = self.gram.device
-        self.gram += torch.from_numpy((sparse.T @ sparse).toarray()).to(device)
-        self.cross += torch.from_numpy(np.asarray(sparse.T @ x.double().cpu().numpy())).to(device)
-        self.uses += torch.from_numpy(np.asarray(sparse.getnnz(axis=0))).to(device)
+        return codes
 
     def solve(self) -> None:
-        """The dictionary that least squares gives for the codes gathered; atoms that are hardly used stay."""
+        """The dictionary and the bias that least squares give for the codes gathered; atoms that are hardly used stay."""
         m = len(self.atoms)
-        system = self.gram + RIDGE * torch.eye(m, dtype=self.gram.dtype, device=self.gram.device)
-        solved = torch.linalg.solve(system, self.cross + RIDGE * self.atoms.double()).to(self.atoms.dtype)
-        good = (self.uses >= FEWEST) & (solved.norm(dim=1) > 1e-6)
-        self.atoms = torch.where(good[:, None], normalize(solved, dim=1), self.atoms)
+        before = torch.cat([self.atoms, self.bias[None]]).double()
+        system = torch.from_numpy(self.gram).to(before.device) + RIDGE * torch.eye(m + 1, dtype=before.dtype, device=before.device)
+        solved = torch.linalg.solve(system, torch.from_numpy(self.cross).to(before.device) + RIDGE * before).to(self.atoms.dtype)
+        atoms, self.bias = solved[:m], solved[m]
+        good = torch.from_numpy(self.uses > FEWEST).to(atoms.device) & (atoms.norm(dim=1) > 1e-6)
+        self.atoms = torch.where(good[:, None], normalize(atoms, dim=1), self.atoms)
 
-    def keep(self, which: Tensor) -> None:
+    def sizes(self) -> np.ndarray:
+        """Root mean square of each code where it was on, shape (m,)."""
+        return np.asarray(np.sqrt(self.squares / np.maximum(self.uses, 1e-9)))
+
+    def keep(self, which: np.ndarray) -> None:
         """Drop all atoms but those that `which`, a mask of shape (m,), marks."""
-        self.atoms, self.cross = self.atoms[which], self.cross[which]
-        self.gram = self.gram[which][:, which]
-        self.uses = self.uses[which]
+        kept = np.flatnonzero(which)
+        both = np.append(kept, len(which))
+        self.atoms = self.atoms[torch.from_numpy(kept).to(self.atoms.device)]
+        self.gram, self.cross = self.gram[np.ix_(both, both)], self.cross[both]
+        self.uses, self.squares = self.uses[kept], self.squares[kept]
 
-    def reseed(self, which: Tensor, found: Coding, generator: torch.Generator) -> None:
-        """Point the atoms that `which` marks at residuals, drawn in proportion to their squared norms, and forget what they gathered."""
-        places = which.nonzero()[:, 0]
-        squares = found.residual.square().sum(dim=1).double().cpu()
-        if not len(places) or not float(squares.sum()) > 0:
-            return
-        drawn = squares.multinomial(len(places), replacement=True, generator=generator).to(found.residual.device)
-        self.atoms = self.atoms.clone()
-        self.atoms[places] = normalize(found.residual[drawn], dim=1)
-        self.gram[places] = 0
+    def replace(self, which: np.ndarray, directions: Tensor) -> None:
+        """Put unit `directions` in place of the atoms that `which` marks, and forget what those gathered."""
+        places = np.flatnonzero(which)
+        self.atoms = self.atoms.index_copy(0, torch.from_numpy(places).to(self.atoms.device), directions)
+        for sums in (self.gram, self.cross, self.uses, self.squares):
+            sums[places] = 0
         self.gram[:, places] = 0
-        self.cross[places] = 0
-        self.uses[places] = 0
 
-    def sorted(self) -> Refinement:
-        """The same, with atoms from the most to the least often used."""
-        order = self.uses.argsort(descending=True, stable=True)
-        out = Refinement(self.atoms[order])
-        out.uses, out.cross = self.uses[order], self.cross[order]
-        out.gram = self.gram[order][:, order]
-        return out
+    def grow(self, directions: Tensor) -> None:
+        """More atoms."""
+        m, more = len(self.atoms), len(directions)
+        old = np.append(np.arange(m), m + more)
+        gram, cross = np.zeros((m + more + 1, m + more + 1)), np.zeros((m + more + 1, self.cross.shape[1]))
+        gram[np.ix_(old, old)], cross[old] = self.gram, self.cross
+        self.gram, self.cross = gram, cross
+        self.uses, self.squares = np.append(self.uses, np.zeros(more)), np.append(self.squares, np.zeros(more))
+        self.atoms = torch.cat([self.atoms, directions])
 
-
-def description_length(found: Coding, atoms: int, rows: int, quantum: float) -> float:
-    r"""Nats per row that data cost in a dictionary [1]_.
-
-    .. math::
-        \frac1n \sum_i \Bigl[\frac{\|r_i\|^2}{2 q^2} + \|a_i\|_0 \bigl(\log m + \tfrac12 \log N\bigr)\Bigr] + \frac{m d}{2 N} \log N
-
-    Residuals are coded to a precision q (`quantum`), each active code says which atom and how much, and each atom is d numbers, each known
-    as well as N (`rows`) rows can tell.
-
-    References
-    ----------
-    .. [1] Rissanen (1978), Modeling by shortest data description.
-    """
-    n, d = found.residual.shape
-    log_rows = math.log(max(2, rows))
-    residual = float(found.residual.double().square().sum()) / (2 * quantum**2)
-    codes = len(found.codes.values) * (math.log(max(2, atoms)) + log_rows / 2)
-    return (residual + codes) / n + atoms * d * log_rows / (2 * rows)
+    def unexplained(self, n: int, generator: torch.Generator) -> Tensor:
+        """Directions of `n` residuals of the last batch, drawn in proportion to their squared norms, shape (n, d)."""
+        squares = self.residual.double().square().sum(dim=1).cpu() + 1e-12
+        drawn = squares.multinomial(n, replacement=True, generator=generator).to(self.residual.device)
+        return normalize(self.residual[drawn], dim=1)
 
 
-def fewest(state: Refinement, x: Tensor, *, threshold: float, max_active: int, rows: int) -> Refinement:
-    """The most used atoms of a refined dictionary, as many as make the description of the data shortest.
+def copies(atoms: Tensor, uses: np.ndarray) -> np.ndarray:
+    """Atoms that point where one that is used more often does, shape (m,), boolean."""
+    gram = (atoms @ atoms.T).cpu().numpy()
+    gone = np.zeros(len(atoms), dtype=bool)
+    for j in np.argsort(-uses, kind="stable"):
+        if not gone[j]:
+            same = gram[j] > COPY
+            same[j] = False
+            gone |= same
+    return gone
 
-    Atoms that split one concept between them are each used less than one atom for it would be, so the shortest description has the most
-    used ones, refitted without the others. Their number is looked for downwards, a step at a time.
+
+def remainders(atoms: Tensor, uses: np.ndarray) -> tuple[np.ndarray, Tensor]:
+    """Atoms that others add up to with positive weights, and what the others leave of them.
+
+    A composite and its constituents that nearly always fire together are soon one atom: their sum. Once constituents have atoms of
+    their own, what they leave of that sum is the composite. A non-negative lasso of each atom on all others picks the parts, at most
+    `PARTS` of them; those that are explained best come first, and none is a part of another after it has been replaced itself.
 
     Parameters
     ----------
-    state : Refinement
-    x : Tensor, shape (n, d)
-        Centred rows; three quarters refit, the last quarter measures.
-    threshold : float
-        Smallest code worth having.
-    max_active : int
-    rows : int
-        Rows that the dictionary was learned from.
+    atoms : Tensor, shape (m, d)
+        Rows of norm 1.
+    uses : array, shape (m,)
+
+    Returns
+    -------
+    summed : array, shape (m,), boolean
+    rest : Tensor, shape (m, d)
+        Remainder of those, not normalised; 0 for the others.
     """
-    ordered = state.sorted()
-    cut = max(1, len(x) * 3 // 4)
-    quantum = threshold / 2 / math.sqrt(2 * math.log(max(2, len(ordered.atoms))))
-    if len(x) < 2 or not quantum > 0:
-        return ordered
-
-    def measured(m: int) -> tuple[float, Refinement]:
-        trial = Refinement(ordered.atoms[:m])
-        trial.add(x[:cut], coding(x[:cut], trial.atoms, threshold / 2, max_active))
-        trial.solve()
-        return description_length(coding(x[cut:], trial.atoms, threshold, max_active), m, rows, quantum), trial
-
-    found: dict[int, tuple[float, Refinement]] = {}
-    m, worse = max(1, int((ordered.uses > 0).sum())), 0
-    while m >= 1 and worse < PATIENCE:
-        shortest = min((length for length, _ in found.values()), default=math.inf)
-        found[m] = measured(m)
-        worse = 0 if found[m][0] < shortest else worse + 1
-        m = min(m - 1, int(STEP * m))
-    best = min(found, key=lambda m: found[m][0])
-    for other in {round(best * STEP**0.5), min(round(best / STEP**0.5), max(found))} - found.keys() - {0}:
-        found[other] = measured(other)
-    refined = found[min(found, key=lambda m: found[m][0])][1]
-    for _ in range(POLISH):  # what the dropped atoms wrote now falls to others, which takes more than one solution to settle
-        refined.forget(0.0)
-        refined.add(x, coding(x, refined.atoms, threshold / 2, max_active))
-        refined.solve()
-    return refined.sorted()
-
-
-def sums(atoms: Tensor, uses: Tensor) -> Tensor:
-    """Atoms that are copies of another, or sums of two others, of positive weight, shape (m,), boolean.
-
-    A concept and one of its constituents that nearly always fire together are soon one atom. Once each has an atom of its own that third
-    one says nothing new. Of copies the one that is used least goes; what explains an atom must stay itself.
-    """
-    m = len(atoms)
-    gone = torch.zeros(m, dtype=torch.bool)
+    unit = atoms.detach().cpu().float().numpy()
+    m, d = unit.shape
+    summed, rest = np.zeros(m, dtype=bool), np.zeros_like(unit)
     if m < 2:
-        return gone.to(atoms.device)
-    gram = (atoms @ atoms.T).double().cpu()
-    gram.fill_diagonal_(-1.0)
-    best, first = gram.max(dim=1)
-    # Of the pairs (first, j), the one whose plane holds most of the atom: closed form of the projection onto two unit vectors.
-    a, b, c = best[:, None], gram, gram[first]
-    inside = (a.square() + b.square() - 2 * a * b * c) / (1 - c.square()).clamp_min(1e-6)
-    positive = (a - b * c > 0) & (b - a * c > 0)
-    inside = torch.where(positive & (b > 0), inside, -1.0)
-    inside.fill_diagonal_(-1.0)
-    inside.scatter_(1, first[:, None], -1.0)
-    pair, second = inside.max(dim=1)
-    for j in uses.cpu().argsort().tolist():
-        alone = best[j].square() > 0.9 and not gone[first[j]]
-        together = pair[j] > EXPLAINED and not gone[first[j]] and not gone[second[j]]
-        gone[j] = bool(alone or together)
-    return gone.to(atoms.device)
+        return summed, torch.from_numpy(rest).to(atoms)
+    gram = unit @ unit.T
+    others = gram.copy()
+    others[uses[None, :] < OFTEN * uses[:, None]] = -1e9
+    np.fill_diagonal(others, -1e9)  # no atom is a part of itself
+    room = min(m, d + 1)
+    columns, weights, counts = np.empty((m, room), np.int64), np.empty((m, room), np.float32), np.zeros(m, np.int64)
+    regress(others, gram, np.ones(m, np.float32), room, PART, TOLERANCE, columns, weights, counts)
+    found, explained = [], np.zeros(m)
+    for j in range(m):
+        largest = np.argsort(-weights[j, : counts[j]], kind="stable")[:PARTS]
+        parts = columns[j, largest]
+        fitted = np.linalg.solve(gram[np.ix_(parts, parts)] + 1e-4 * np.eye(len(parts)), gram[parts, j]).clip(0)
+        remainder = unit[j] - fitted @ unit[parts]
+        explained[j] = 1 - remainder @ remainder
+        found.append((parts, remainder))
+    for j in np.argsort(-explained, kind="stable"):
+        if explained[j] < SUM:
+            break
+        parts, remainder = found[j]
+        if not summed[parts].any():
+            summed[j], rest[j] = True, remainder
+    return summed, torch.from_numpy(rest).to(atoms)
