@@ -20,6 +20,14 @@ import pandas as pd
 from testbed.contracts import implied
 from testbed.results import Results, gather
 
+BEGIN, END = "<!-- made by tests/bench/metric_table.py -->", "<!-- end -->"
+SHOWN = {
+    "correlation 0": ("rotation", "common-factor copies", "duplicated", "split", "merged", "sign-even"),
+    "correlation 0.9": ("rotation", "common-factor copies", "split", "merged", "pairs rotated"),
+    "selection": ("rotation", "common-factor copies", "merged"),
+}
+"""Cells that the documentation shows of each metric."""
+
 HIGH, NEAR = 0.8, 0.2
 RECOVERED: dict[str, float] = {
     "perfect": 1,
@@ -50,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a run of the suite metrics")
     parser.add_argument("--out", type=Path, default=Path("results/metrics"))
+    parser.add_argument("--page", type=Path, help="page of the documentation whose table is to be renewed")
     given = parser.parse_args()
     results = gather(given.run)
     table = calibrated(results)
@@ -57,6 +66,10 @@ def main() -> None:
     table.round(4).to_csv(given.out / "metrics.csv", index=False)
     page = written(table)
     (given.out / "metrics.md").write_text(page)
+    if given.page is not None:
+        before, _, rest = given.page.read_text().partition(BEGIN)
+        _, _, after = rest.partition(END)
+        given.page.write_text(f"{before}{BEGIN}\n\n{rows(table)}\n{END}{after}")
     print(page)
 
 
@@ -116,6 +129,26 @@ def written(table: pd.DataFrame) -> str:
                 number = "" if pd.isna(row[name]) else f"{row[name]:.2f}"
                 cells.append(f"**{number}**" if marks.get((codes, name), "") else number)
             lines.append(f"| {codes} | {RECOVERED[str(codes)]:.3g} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def rows(table: pd.DataFrame) -> str:
+    """One row for each metric: calibrated scores of some cells, wrong ones bold, and how many of all cells are wrong."""
+    short = {"common-factor copies": "copies", "pairs rotated": "half rotated"}
+    cells = [(law, codes) for law, kinds in SHOWN.items() for codes in kinds]
+    heads = [f"{short.get(codes, codes)}, {_law(law)}" for law, codes in cells]
+    wanted = [RECOVERED[codes] for _, codes in cells]
+    lines = [f"| metric | {' | '.join(heads)} | wrong |", f"|---|{'---|' * len(cells)}---|"]
+    lines.append(f"| *right* | {' | '.join(f'*{r:.3g}*' for r in wanted)} | |")
+    for metric, here in table.groupby("evaluator", sort=False):
+        at = here.set_index(["generator", "estimator"])
+        numbers = []
+        for cell in cells:
+            score = at["calibrated"].get(cell)
+            number = "" if score is None or pd.isna(score) else f"{score:.2f}"
+            numbers.append(f"**{number}**" if at["wrong"].get(cell) else number)
+        judged = here.dropna(subset=["calibrated"])
+        lines.append(f"| `{metric}` | {' | '.join(numbers)} | {int((judged['wrong'] != '').sum())} of {len(judged)} |")
     return "\n".join(lines) + "\n"
 
 
