@@ -44,6 +44,8 @@ from testbed.numerics.matching import cosine, matched_similarity
 from testbed.store import write_json
 
 BATCH, REPEATS = 1024, 5
+START = 1536
+"""Atoms that `minimal_dictionary` starts with on the miniature."""
 FIRST = {128: 300, 768: 20}
 """Per width, steps before the clock starts: thresholds have found their level, and the number of active codes its own."""
 FRESH = (20_001, 20_002, 20_003, 20_004, 20_005)
@@ -206,7 +208,7 @@ def recovery(instances: Sequence[int] = FRESH) -> tuple[list[dict[str, Any]], li
         x = instance.sample(max(budgets), 0).observed.views["mixed"].values
         for budget in budgets:
             clock = time.process_time()
-            model = MinimalDictionary(start_codes=1024, samples=budget).fit(x[:budget], seed=0)
+            model = MinimalDictionary.preset("small", start_codes=START, samples=budget).fit(x[:budget], seed=0)
             seconds = time.process_time() - clock
             mcc, f1 = scores(model, instance)
             found.append(
@@ -241,7 +243,7 @@ def alone(instances: Sequence[int] = (20_021, 20_022), budget: int = 512_000) ->
                 for parent, children in enumerate(tuples)
                 if children and bool(on[level][:, parent].any())
             ]
-            model = MinimalDictionary(start_codes=1024, samples=budget).fit(instance.sample(budget, 0).observed, seed=0)
+            model = MinimalDictionary.preset("small", start_codes=START, samples=budget).fit(instance.sample(budget, 0).observed, seed=0)
             mcc, f1 = scores(model, instance)
             similarity = cosine(truth.dictionary("mixed"), model.dictionary_)
             best = matched_similarity(similarity, similarity).double()

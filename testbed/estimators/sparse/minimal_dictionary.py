@@ -21,8 +21,6 @@ from testbed.numerics.batches import batches, rows
 from testbed.numerics.inference import noise_scale
 from testbed.numerics.matching import dense
 
-WARM_UP = 0.25
-"""Share of the budget that goes to gradient steps; what is left goes to refinement."""
 ACTIVE = 3 / 16
 """Active codes per dimension in the warm-up: well above what concepts need, since with fewer of them composites swallow constituents."""
 FORGET = 0.2
@@ -31,8 +29,6 @@ CHUNK = 4096
 """Rows between solutions, at least; 8 per atom where that is more, so that solving never costs more than coding."""
 IDLE = 0.1
 """Share of idle atoms below which there are too few atoms."""
-GROWTH = 0.5
-"""Atoms that are added then, as a share of those there are."""
 LAST = 8192
 """Rows, the last ones, by which it is found when a code is off."""
 
@@ -41,7 +37,7 @@ LAST = 8192
 class MinimalDictionary(Estimator):
     r"""Dictionary learning that finds its own sparsity and its own number of atoms.
 
-    1. *Warm-up.* Gradient steps of a TopK autoencoder with many active codes, on a quarter of the rows.
+    1. *Warm-up.* Gradient steps of a TopK autoencoder with many active codes, on a share `warm_up` of the rows.
     2. *Refinement.* A non-negative lasso codes the rows, least squares solve for dictionary and bias together, and again; statistics of
        older rows fade. The penalty is `caution` times the noise, which is what codes leave per free dimension. In the last third of the
        sweeps least squares refit the codes before, which undoes the lasso's shrinkage.
@@ -65,6 +61,10 @@ class MinimalDictionary(Estimator):
         Standard deviations of the noise that a code must exceed.
     reach : float in [0, 1]
         Smallest root mean square of an atom's codes, as a share of the median over atoms.
+    warm_up : float in (0, 1)
+        Share of the rows that goes to gradient steps; with many concepts and rows enough, more of it is better.
+    growth : float
+        Atoms that are added while nearly none is idle, as a share of those there are; 0 keeps to `start_codes`.
     view : str, optional
         Which view to learn; None where there is only one.
 
@@ -91,6 +91,8 @@ class MinimalDictionary(Estimator):
     sweeps: int = 6
     caution: float = 2.5
     reach: float = 0.3
+    warm_up: float = 0.25
+    growth: float = 0.5
     view: str | None = None
 
     @classmethod
@@ -118,7 +120,7 @@ class MinimalDictionary(Estimator):
         warm = TopKSAE(
             n_codes=m,
             k=max(1, min(m, round(ACTIVE * width) if width else m // 16)),
-            samples=max(1, int(WARM_UP * self.samples)),
+            samples=max(1, int(self.warm_up * self.samples)),
             batch_size=self.batch_size,
             lr=self.lr,
         )
@@ -160,7 +162,7 @@ class MinimalDictionary(Estimator):
             # Once a sweep, lest small penalty, many codes and little noise lead to each other; what refitted codes leave is too little.
             noise = noise if refit else state.noise
             if sweep < self.sweeps - 1:
-                self._tidy(state, generator, early=sweep < self.sweeps // 2, grow=sweep < self.sweeps // 3)
+                self._tidy(state, generator, early=sweep < self.sweeps // 2, grow=self.growth > 0 and sweep < self.sweeps // 3)
         self.history_ = {**self.history_, **curve}
         self._finish(state, torch.cat(last)[-LAST:])
 
@@ -184,7 +186,7 @@ class MinimalDictionary(Estimator):
         if idle.any():
             state.replace(idle, state.unexplained(int(idle.sum()), generator))
         if grow and idle.mean() < IDLE:
-            state.grow(state.unexplained(max(1, int(GROWTH * len(idle))), generator))
+            state.grow(state.unexplained(max(1, int(self.growth * len(idle))), generator))
 
     def _finish(self, state: Refinement, last: Tensor) -> None:
         """Fix how rows are coded."""
@@ -207,6 +209,8 @@ class MinimalDictionary(Estimator):
         require(self.batch_size >= 1 and self.lr > 0, f"batch_size and lr must be above 0, not {self.batch_size} and {self.lr}")
         require(self.sweeps >= 1, f"sweeps must be at least 1, not {self.sweeps}")
         require(self.caution > 0, f"caution must be above 0, not {self.caution}")
+        require(0 < self.warm_up < 1, f"warm_up must lie between 0 and 1, not be {self.warm_up}")
+        require(self.growth >= 0, f"growth must be at least 0, not {self.growth}")
         require(0 <= self.reach <= 1, f"reach must lie between 0 and 1, not be {self.reach}")
 
     def encode(self, observed: Any) -> Codes:

@@ -175,6 +175,8 @@ def test_k_comes_down_to_twice_what_is_worth_having():
         ({"samples": 10}, "samples must be at least 100"),
         ({"reach": 2.0}, "reach"),
         ({"caution": 0.0}, "caution"),
+        ({"warm_up": 1.0}, "warm_up"),
+        ({"growth": -1.0}, "growth"),
         ({"sweeps": 0}, "sweeps"),
         ({"lr": 0.0}, "lr"),
     ],
