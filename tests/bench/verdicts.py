@@ -2,12 +2,13 @@
 
 A cell is a law of the concepts and a kind of codes; its right verdict was written in ``docs/metrics.md`` before the rules. Writes
 ``verdicts.csv`` (right of how many, with the exact interval), ``path.csv`` (where the verdict turns between perfect codes and a
-rotation), ``verdicts.md`` and ``verdicts.json``, the claims.
+rotation), ``verdicts.md``, and its claims into ``claims.json``, beside those of the suite.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -185,7 +186,9 @@ def main() -> None:
     cells = ordered(done)
     page = written(cells, path)
     (given.out / "verdicts.md").write_text(page)
-    write_json(given.out / "verdicts.json", claims(cells))
+    file = given.out / "claims.json"
+    others = [claim for claim in json.loads(file.read_text()) if not claim["id"].startswith("fresh-")] if file.exists() else []
+    write_json(file, others + claims(cells))
     print(page)
 
 
@@ -204,7 +207,7 @@ def claims(cells: pd.DataFrame) -> list[dict[str, Any]]:
         worst = rows.sort_values("right").iloc[0]
         out.append(
             {
-                "id": f"verdict-{str(name).replace(' ', '-').replace(',', '').replace('+', 'and')}",
+                "id": f"fresh-{str(name).replace(' ', '-').replace(',', '').replace('+', 'and')}",
                 "statement": f"The verdict on {name} is right in at least {BAR:.0%} of fresh instances under every law of the concepts.",
                 "verdict": "shown" if worst["right"] >= BAR * worst["n"] else "not shown",
                 "value": worst["right"] / worst["n"],
