@@ -10,6 +10,7 @@ from testbed.estimators.presets import table
 from testbed.estimators.presets.table import parameters, presets
 from testbed.estimators.sparse.autoencoder import SparseAutoencoder
 from testbed.estimators.sparse.batch_topk_sae import BatchTopKSAE
+from testbed.estimators.sparse.minimal_dictionary import MinimalDictionary
 from testbed.estimators.sparse.relu_sae import ReLUSAE
 from testbed.estimators.sparse.topk_sae import TopKSAE
 from testbed.registry import BUILT_IN, load
@@ -33,8 +34,12 @@ def test_every_autoencoder_has_each_preset_and_its_numbers_are_in_range(preset):
     for kind in kinds:
         views = {name: value for name, value in kind.small().get_params().items() if "view" in name}
         kind.preset(preset, **views).check()
-    known = {parent.__name__ for kind in kinds for parent in kind.__mro__}
+    known = {parent.__name__ for kind in [*kinds, MinimalDictionary] for parent in kind.__mro__}
     assert set(tomllib.loads(files(table.FOLDER).joinpath(f"{preset}.toml").read_text())) <= known
+
+
+def test_settings_for_many_rows_are_those_of_the_preset():
+    assert MinimalDictionary.preset("small", start_codes=1536).get_params()["warm_up"] == 0.7
 
 
 @pytest.fixture
