@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from testbed.contracts import Component, InvalidInput
 
 FOLDER = "testbed.estimators.presets"
+
+T = TypeVar("T", bound=Component)
 
 
 def presets() -> list[str]:
@@ -46,3 +49,17 @@ def parameters(kind: type[Component], preset: str) -> dict[str, Any]:
                 )
             out[key] = value
     return out
+
+
+def made(kind: type[T], preset: str, others: Mapping[str, Any]) -> T:
+    """One of a class, with a preset's settings and, before them, the user's `others`.
+
+    Raises
+    ------
+    InvalidInput
+        As `parameters`, or if `others` name a parameter that there is not.
+    """
+    for key in others:
+        if key not in kind.parameter_names():
+            raise InvalidInput(f"{kind.__name__} has no parameter {key!r}: it has {', '.join(kind.parameter_names())}")
+    return kind(**{**parameters(kind, preset), **others})

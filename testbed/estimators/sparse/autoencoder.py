@@ -130,11 +130,9 @@ class SparseAutoencoder(Estimator):
         InvalidInput
             If there is no such preset, or it or `others` name a parameter that there is not.
         """
-        from testbed.estimators.presets.table import parameters
+        from testbed.estimators.presets.table import made
 
-        for key in others:
-            require(key in cls.parameter_names(), f"{cls.__name__} has no parameter {key!r}: it has {', '.join(cls.parameter_names())}")
-        return cls(**{**parameters(cls, name), **others})
+        return made(cls, name, others)
 
     # ------------------------------------------------------------------------------------------------------------ fit
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from testbed.contracts import BLOCK, Codes, Data, Estimator, SparseRows, seed_of
+from testbed.estimators.presets.table import made
 from testbed.estimators.sparse.autoencoder import require
 from testbed.estimators.sparse.refinement import FEWEST, NOTHING, Refinement, copies, floors, regression_codes, remainders
 from testbed.estimators.sparse.rows_of import training_rows
@@ -98,6 +99,11 @@ class MinimalDictionary(Estimator):
     @classmethod
     def small(cls) -> Self:
         return cls(start_codes=32, samples=20_000)
+
+    @classmethod
+    def preset(cls, name: str, **others: Any) -> Self:
+        """One with the settings of a preset, see `SparseAutoencoder.preset`; `others` go before them."""
+        return made(cls, name, others)
 
     def fit(self, data: Data, *, seed: int, checkpoint: str | Path | None = None) -> Self:
         """Learn dictionary, sparsity and number of atoms.
