@@ -106,7 +106,12 @@ def objectives(model: Estimator, instance: Instance, train: Sample, test: Sample
     model.fit(train.observed, seed=seed)
     x = dense(test.observed.views["mixed"].values) - model.bias_  # type: ignore[attr-defined]
     at, found_loss = (classical(model, x, d) for d in (atoms, model.dictionary_))  # type: ignore[attr-defined]
-    return out | {"at truth": at, "found": found_loss, "mcc found": mcc(model)}
+    out |= {"at truth": at, "found": found_loss, "mcc found": mcc(model)}
+    if isinstance(model, MinimalDictionary):
+        started = model.clone().fit_from(train.observed, atoms, seed=seed)
+        loss = lasso_objective(test.observed.views["mixed"].values - started.bias_, started.dictionary_, model.penalty_)
+        out |= {"from truth": loss, "mcc from truth": mcc(started)}
+    return out
 
 
 def classical(model: Estimator, x: Tensor, atoms: Tensor) -> float:

@@ -135,6 +135,15 @@ class MinimalDictionary(Estimator):
         self._refine(Refinement(warm.fitted()["decoder"].clone(), warm.bias_.clone()), stream, self.samples - warm.samples, seed)
         return self
 
+    def fit_from(self, data: Data, atoms: Tensor, *, seed: int) -> Self:
+        """Refine given atoms, shape (m, d), without a warm-up: where does it end that starts at the truth?"""
+        self._check()
+        stream = training_rows(data, (self.view,), 0)
+        self.history_ = {}
+        bias = rows(stream, limit=BLOCK).mean(dim=0)
+        self._refine(Refinement(normalize(atoms.to(bias), dim=1), bias), stream, self.samples, seed)
+        return self
+
     def _start(self, stream: Any) -> tuple[int, int]:
         """Atoms to start with, and the data's width (0 where it cannot be seen beforehand)."""
         if not iter_again(stream):

@@ -162,6 +162,14 @@ def test_it_finds_sparsity_and_number_of_atoms_by_itself():
     assert fitted.history_["atoms"]
 
 
+def test_from_the_truth_it_stays_there():
+    """Where there is room: of 40 atoms in 24 dimensions, one or two look like sums of others and go."""
+    x, _, atoms = world(20_000, m=48, d=48, noise=0.02)
+    fitted = MinimalDictionary(samples=40_000).fit_from(x, atoms, seed=0)
+    assert len(fitted.dictionary_) == pytest.approx(48, abs=8)
+    assert cosine(atoms, fitted.dictionary_).max(dim=1).values.min() > 0.97
+
+
 def test_k_comes_down_to_twice_what_is_worth_having():
     x, codes, _ = world(20_000, m=100, d=48)
     sae = AnnealedSAE(n_codes=100, samples=100_000, batch_size=128).fit(x, seed=0)
