@@ -65,9 +65,9 @@ def main() -> None:
 
 def with_rows_of(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """An older table with newer rows in place of its own of the same estimators."""
-    order = {name: i for i, name in enumerate([*dict.fromkeys(old["estimator"]), *new["estimator"]])}
     both = pd.concat([old[~old["estimator"].isin(new["estimator"])], new])
-    return both.sort_values(["world", "estimator", "instance"], key=lambda c: c.map(order) if c.name == "estimator" else c, kind="stable")
+    places = {name: i for column in ("world", "estimator") for i, name in enumerate(dict.fromkeys([*old[column], *new[column]]))}
+    return both.sort_values(["world", "estimator", "instance"], key=lambda column: column.map(places).fillna(column), kind="stable")
 
 
 def measured(worlds: list[str], samples: int, only: list[str] | None = None) -> pd.DataFrame:
