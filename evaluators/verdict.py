@@ -19,7 +19,7 @@ from evaluators.calibration import (
     shown_levels,
     truth_of,
 )
-from testbed.contracts import Evaluator, NotApplicable, Outcome, Rows, Scores
+from testbed.contracts import Evaluator, NotApplicable, Outcome, Rows, Scores, SparseRows, concatenate
 from testbed.numerics.matching import dense, match
 from testbed.numerics.normal_scores import normal_scores
 from testbed.numerics.purity import own_and_leak, purity
@@ -29,6 +29,9 @@ VERDICTS = (COMPONENTS, PART, SUBSPACE, FACTOR, NOTHING)
 
 STRENGTH = 0.9
 PURITY = 0.9
+LEAST = 0.5 * STRENGTH
+"""Strength from which a pair's purity is asked for."""
+
 BENT = 0.02
 ALIKE = 0.95
 CARRIED = 0.1
@@ -36,8 +39,8 @@ FACTOR_VALUE = 2.0
 FACTOR_AGREES = 0.8
 BINS = 20
 
-ENTRIES = 2**26
-"""Most entries of concepts and codes together that are looked at, unless that were less than 4,096 rows."""
+ENTRIES = 2**24
+"""Most entries of concepts and codes together that are looked at, unless that were less than 4,096 rows (more take more than 3 s)."""
 
 ROWS = 20_000
 DIRECTIONS = 64
@@ -53,8 +56,8 @@ class Verdict(Evaluator):
     `testbed.numerics.purity`, at least 0.9). Details hold the verdict, its class (``scale`` or ``monotone``), which concepts are recovered,
     and the numbers behind.
 
-    All is held out; at most 20,000 rows are looked at, fewer where concepts and codes are very many (`ENTRIES`), the
-    first ones of each half.
+    All is held out. Of each half the first rows are looked at: 10,000, or `ENTRIES` / 2(c + m) where concepts and codes are many (4,096
+    for 1,024 of each), but never less than 2,048. Up to 4,096 rows in all are looked at whole. Memory and time do not grow further with n.
 
     What it cannot show: a concept whose code is noisier than a tenth of its variance is not recovered, however pure; an admixture of less
     than a tenth passes; purity takes the dependence on other concepts for linear in normal scores; of an AND of several it
@@ -82,9 +85,8 @@ class Verdict(Evaluator):
         level = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
         kinds = [truth_of(outcome).levels[one].kind for one in levels]
         halves = _halves(len(z), z.shape[1] + codes.shape[1])
-        fit, score = halves
-        raw = _Seen(_part(z, fit), _part(z, score), _part(codes, fit), _part(codes, score), level)
-        seen = raw.scores()
+        z_parts, code_parts = ([_part(rows, half) for half in halves] for rows in (z, codes))
+        seen = _Seen.of(z_parts, code_parts, level)
         pairs = judge(seen, seed)
         recovered, gate = pairs.recovered, "not needed"
         if bool(recovered.any()) and z.shape[1] >= 4:
@@ -95,9 +97,9 @@ class Verdict(Evaluator):
         share[pairs.concept[recovered]] = 1.0
         carried = directions(seen, seed)
         verdict = _verdict(recovered, z.shape[1], carried)
-        scale = _straight(raw, pairs, recovered, [kinds[int(i)] for i in level[pairs.concept]])
-        own_class = "" if verdict not in (COMPONENTS, PART) else "scale" if scale >= ALIKE else "monotone"
-        one = codes_of_one_concept(seen)
+        straight = _straight(dense(z_parts[1]), dense(code_parts[1]), pairs, recovered, [kinds[int(i)] for i in level[pairs.concept]])
+        own_class = "" if verdict not in (COMPONENTS, PART) else "scale" if straight >= ALIKE else "monotone"
+        one = codes_of_one_concept(seen, pairs)
         found = sorted(int(i) for i in pairs.concept[recovered])
         details: dict[str, Any] = {
             "verdict": verdict,
@@ -109,7 +111,7 @@ class Verdict(Evaluator):
                 "mean strength of pairs": _mean(pairs.strength),
                 "mean purity of pairs": _mean(pairs.purity),
                 "strength by chance": pairs.chance,
-                "share of straight maps": scale,
+                "share of straight maps": straight,
                 "floors": gate,
                 "rank carried": carried.rank,
                 "strongest direction": carried.strongest,
@@ -128,7 +130,10 @@ class Verdict(Evaluator):
 
 @dataclass(frozen=True)
 class _Seen:
-    """Concepts (n, c) and codes (n, m) of the rows for fitting and of those for scoring, and the concepts' levels (c,)."""
+    """Normal scores of concepts (n, c) and codes (n, m), on the rows for fitting and on those for scoring; the concepts' levels (c,).
+
+    All rules but the class of a map look at nothing else.
+    """
 
     z: Tensor
     z_score: Tensor
@@ -136,10 +141,11 @@ class _Seen:
     a_score: Tensor
     level: Tensor
 
-    def scores(self) -> _Seen:
-        """The same as normal scores, which all rules but the class of a map look at."""
-        z, z_score, a, a_score = (normal_scores(t) for t in (self.z, self.z_score, self.a, self.a_score))
-        return _Seen(z, z_score, a, a_score, self.level)
+    @classmethod
+    def of(cls, concepts: list[Rows], codes: list[Rows], level: Tensor) -> _Seen:
+        """From their values on the two parts of the rows."""
+        z, z_score, a, a_score = (normal_scores(part) for part in (*concepts, *codes))
+        return cls(z, z_score, a, a_score, level)
 
     def permuted(self, seed: int) -> _Seen:
         """Codes of other rows."""
@@ -163,7 +169,7 @@ class Pairs:
         return (self.strength >= STRENGTH) & (self.purity >= PURITY) & (self.strength > self.chance)
 
 
-def judge(s: _Seen, seed: int, least: float = 0.5 * STRENGTH) -> Pairs:
+def judge(s: _Seen, seed: int, least: float = LEAST) -> Pairs:
     """Rules 1 to 4: match on normal scores, and ask strength and purity of every pair."""
     concept, code = match(_correlation(s.z, s.a).abs())
     strength = _strength(s, concept, code)
@@ -201,35 +207,47 @@ def _purity(s: _Seen, concept: Tensor, code: Tensor) -> Tensor:
     return out
 
 
-def codes_of_one_concept(s: _Seen) -> float:
+def codes_of_one_concept(s: _Seen, pairs: Pairs) -> float:
     """Share of the live codes that depend on the concept they correlate with most, and on no other; 0 if no code does."""
     live = (s.a.square().sum(dim=0) > 0).nonzero()[:, 0][:WIDEST]
     if not len(live):
         return 0.0
     strength, concept = _correlation(s.z, s.a[:, live]).square().max(dim=0)
-    far = (strength >= CARRIED).nonzero()[:, 0]
-    pure = _purity(s, concept[far], live[far])
-    return float((pure >= PURITY).sum()) / len(live)
+    far = strength >= CARRIED
+    code, concept = live[far], concept[far]
+    # Of most the purity is known: the concept is the one that they were matched to.
+    asked = pairs.strength >= LEAST
+    known, pure = torch.full((s.a.shape[1],), -1), torch.zeros(s.a.shape[1], dtype=torch.float64)
+    known[pairs.code[asked]], pure[pairs.code[asked]] = pairs.concept[asked], pairs.purity[asked]
+    other = known[code] != concept
+    pure[code[other]] = _purity(s, concept[other], code[other])
+    return float((pure[code] >= PURITY).sum()) / len(live)
 
 
 def _floors(outcome: Outcome, seen: _Seen, halves: tuple[slice, slice], recovered: int, seed: int) -> str:
     """Rule 6, in words."""
     if len(seen.level) > WIDEST:
         return f"not drawn: there are more than {WIDEST} concepts"
+    fit = halves[0].stop
+    rows = concatenate([outcome.sample[half] for half in halves])  # no others are looked at
     found = {}
     for floor in (RANDOM_ROTATION, COMMON_FACTOR):
-        made = floor.make(outcome, seed).codes
-        a, a_score = (normal_scores(_part(made, half)) for half in halves)
-        found[floor.name] = int(judge(replace(seen, a=a, a_score=a_score), seed, STRENGTH).recovered.sum())
+        made = floor.make(replace(outcome, sample=rows), seed).codes
+        a_score = normal_scores(_part(made, slice(fit, len(rows))))
+        found[floor.name] = 0
+        # However codes are matched, none is recovered if no pair is strong; rounding does not matter here.
+        if bool((_correlation(seen.z_score, a_score).square() >= STRENGTH - 1e-3).any()):
+            a = normal_scores(_part(made, slice(0, fit)))
+            found[floor.name] = int(judge(replace(seen, a=a, a_score=a_score), seed, STRENGTH).recovered.sum())
     words = ", ".join(f"{name} {count}" for name, count in found.items())
     return f"withheld: {words} of {recovered}" if max(found.values()) >= recovered else f"passed: {words}, codes {recovered}"
 
 
-def _straight(seen: _Seen, pairs: Pairs, recovered: Tensor, kinds: list[str]) -> float:
-    """Rule 7: share of the recovered pairs whose code is on a line with its concept."""
-    straight = [
-        _is_straight(seen.z_score[:, pairs.concept[k]], seen.a_score[:, pairs.code[k]], kinds[k]) for k in recovered.nonzero()[:, 0]
-    ]
+def _straight(z: Tensor, a: Tensor, pairs: Pairs, recovered: Tensor, kinds: list[str]) -> float:
+    """Rule 7: share of the recovered pairs whose code is on a line with its concept, of values as they are."""
+    which = recovered.nonzero()[:, 0]
+    z, a = (side[:, index[which]].T.contiguous() for side, index in ((z, pairs.concept), (a, pairs.code)))  # (pairs, n)
+    straight = [_is_straight(*pair) for pair in zip(z, a, (kinds[k] for k in which), strict=True)]
     return sum(straight) / len(straight) if straight else 0.0
 
 
@@ -262,26 +280,31 @@ class Carried:
 
 def directions(s: _Seen, seed: int) -> Carried:
     """Rule 8: reduced-rank regression of codes on concepts, its directions scored on other rows."""
-    squared, strongest = _directions(s, seed)
-    by_chance, _ = _directions(s.permuted(seed), seed)
+    factor = _whitening(s.z)
+    squared, strongest = _directions(s, factor, seed)
+    by_chance, _ = _directions(s.permuted(seed), factor, seed)
     chance = float(by_chance.max()) if len(by_chance) else 0.0
-    factor = _first_component(s.z)
-    value = s.z_score @ factor
+    value = s.z_score @ _first_component(s.z)
     agreement = _squared_correlation(value[:, None], strongest[:, None]) if len(squared) else torch.zeros(1)
     rank = int((squared >= max(CARRIED, chance)).sum())
     first = float(squared.max()) if len(squared) else 0.0
     return Carried(rank, first, chance, float(value.square().mean()), float(agreement))
 
 
-def _directions(s: _Seen, seed: int) -> tuple[Tensor, Tensor]:
+def _whitening(z: Tensor) -> Tensor:
+    """L with L L' the covariance of concepts and a ridge, shape (c, c): concepts z L'^-1 are white."""
+    n, c = z.shape
+    gram = (z.T @ z).double() / n
+    ridge = 1e-3 + (0.1 if c > n // 2 else 0.0)
+    factor: Tensor = torch.linalg.cholesky(gram + ridge * torch.eye(c, dtype=gram.dtype))
+    return factor
+
+
+def _directions(s: _Seen, factor: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Squared correlation, on the rows for scoring, of each direction among concepts and among codes; concepts' value in the strongest."""
-    c, m = s.z.shape[1], s.a.shape[1]
-    if not m:
+    if not s.a.shape[1]:
         return torch.zeros(0), s.z_score.new_zeros(len(s.z_score))
-    gram = (s.z.T @ s.z).double() / len(s.z)
-    ridge = 1e-3 + (0.1 if c > len(s.z) // 2 else 0.0)
-    factor = torch.linalg.cholesky(gram + ridge * torch.eye(c, dtype=gram.dtype))
-    # Whitened: with gram = L L', concepts z L'^-1 are white, and codes regressed on them have weights L^-1 z'a / n.
+    # Codes regressed on white concepts have weights L^-1 z'a / n.
     weights = torch.linalg.solve_triangular(factor, (s.z.T @ s.a).double() / len(s.z), upper=False)  # (c, m)
     u, v = _leading(weights, seed)
     of_concepts = s.z_score @ torch.linalg.solve_triangular(factor.T, u, upper=True).float()
@@ -368,5 +391,9 @@ def _halves(n: int, columns: int) -> tuple[slice, slice]:
     return slice(0, rows), slice(half, half + rows)
 
 
-def _part(values: Rows, rows: slice) -> Tensor:
-    return dense(values[rows]).detach().cpu().float()
+def _part(values: Rows, rows: slice) -> Rows:
+    """Some rows, on the CPU in single precision."""
+    part = values[rows]
+    if isinstance(part, SparseRows):
+        return replace(part.to("cpu"), values=part.values.detach().cpu().float())
+    return part.detach().cpu().float()
