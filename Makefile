@@ -78,6 +78,11 @@ results: $(READY) ## Run the suites anew and refresh the committed reference res
 	$(BIN)/testbed run comparison --jobs $(JOBS) --out runs/results/comparison --fresh
 	$(BIN)/python tests/bench/head_to_head.py runs/results/comparison --out results/comparison
 	cp runs/results/comparison/leaderboard.csv results/comparison/
+	$(BIN)/testbed run metrics --jobs $(JOBS) --out runs/results/metrics --fresh
+	mkdir -p results/metrics
+	cp runs/results/metrics/claims.json results/metrics/
+	$(BIN)/python tests/bench/metric_table.py runs/results/metrics --out results/metrics --page docs/metrics.md
+	$(BIN)/python tests/bench/verdicts.py --jobs $(JOBS) --out results/metrics
 	$(BIN)/testbed run stability --jobs $(JOBS) --out runs/results/stability --fresh
 	$(BIN)/python tests/bench/stability.py runs/results/stability --out results/stability
 	$(BIN)/python tests/bench/intervals.py --out results/intervals
