@@ -34,6 +34,8 @@ class Coverage(Evaluator):
     which is why several are given. Under selection copies of a common factor pass a threshold below the factor's own correlation with the
     concepts (.95 where concepts are correlated at .9): read it against its floors.
 
+    Memory: the correlations of all pairs on both halves, of order c m numbers in float64, whatever n is.
+
     Parameters
     ----------
     threshold : float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
 from scipy.stats import rankdata
@@ -63,6 +65,11 @@ class Explicitness(Evaluator):
         self.max_concepts = max_concepts
         self.ridge = ridge
         self.max_iter = max_iter
+
+    @classmethod
+    def small(cls) -> Self:
+        """Few rows and concepts."""
+        return cls(max_rows=400, max_concepts=6)
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``level_0`` ..., ``auc`` and ``modularity``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -89,6 +89,11 @@ class NonlinearR2(Evaluator):
         self.concepts = concepts
         self.screened = screened
         self.most = most
+
+    @classmethod
+    def small(cls) -> Self:
+        """Fewer concepts, and trees of few rows."""
+        return cls(rows=256, concepts=6, screened=2)
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``level_0``, ``level_1`` ... of the value, and ``block``, ``pure``, ``no_leak``."""

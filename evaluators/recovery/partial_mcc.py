@@ -52,6 +52,8 @@ class PartialMCC(Evaluator):
     near 1 although it may correlate little with :math:`z_i`; read it beside the plain coefficient. Noise weighs the more, the less a
     concept has for itself. What is regressed out is linear, and within a level.
 
+    Memory: covariances of order c^2 (of each level's concepts) and c m numbers in float64, whatever n is; time grows with c^3 and c^2 m.
+
     References
     ----------
     .. [1] Lauritzen (1996), Graphical models, section 5.1.3 (partial regressions from the inverse covariance).

@@ -51,6 +51,8 @@ class R2(Evaluator):
       to leak: copies of a factor that correlates .95 with every concept leak .1. Codes of noise leak nothing: read it with ``block`` or
       ``pure``. As a difference of two estimates it may exceed 1 a little.
 
+    Memory: covariances of order c^2, m^2 and c m numbers in float64 (m at most `most`), whatever n is.
+
     Parameters
     ----------
     map : {"affine", "linear"}
