@@ -17,7 +17,7 @@ from evaluators.calibration import (
 )
 from evaluators.recovery.information import Array, halves, information_on_halves
 from testbed.contracts import Evaluator, Outcome, Rows, Scores
-from testbed.numerics.covariance import cross_moments
+from testbed.numerics.covariances import covariance, mean, variance
 from testbed.numerics.discretise import take
 
 
@@ -72,13 +72,19 @@ def _best_two(first: Array, second: Array) -> Array:
     return best
 
 
+def _moments(z: Rows, a: Rows) -> tuple[Array, Array, Array, Array, Array]:
+    """Means of concepts and of codes, their variances, and their covariances, shape (c, m)."""
+    mean_z, mean_a, var_z, var_a, both = (t.numpy() for t in (mean(z), mean(a), variance(z), variance(a), covariance(z, a)))
+    return mean_z, mean_a, var_z, var_a, both
+
+
 def _lines(concepts: Rows, codes: Rows) -> tuple[Array, Array]:
     """R2 of a line from every code to every concept: on the rows it is fitted on, and on the others; shape (c, m) each."""
     first, second = halves(len(codes), 2 * len(codes), 0)
-    mean_z, mean_a, var_z, var_a, cov = cross_moments(take(concepts, first), take(codes, first))
+    mean_z, mean_a, var_z, var_a, cov = _moments(take(concepts, first), take(codes, first))
     slope = np.divide(cov, var_a, out=np.zeros_like(cov), where=var_a > 0)
     fitted = np.divide(slope * cov, var_z[:, None], out=np.zeros_like(cov), where=var_z[:, None] > 0)
-    new_z, new_a, var_z, var_a, cov = cross_moments(take(concepts, second), take(codes, second))
+    new_z, new_a, var_z, var_a, cov = _moments(take(concepts, second), take(codes, second))
     shift = (new_z - mean_z)[:, None] - slope * (new_a - mean_a)
     left = var_z[:, None] - 2 * slope * cov + slope**2 * var_a + shift**2
     total = (var_z + (new_z - mean_z) ** 2)[:, None]

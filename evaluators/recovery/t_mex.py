@@ -20,7 +20,7 @@ from evaluators.calibration import (
 )
 from evaluators.recovery.information import Array, halves
 from testbed.contracts import Evaluator, InvalidInput, Outcome, Scores
-from testbed.numerics.covariance import correlation, cross_moments
+from testbed.numerics.covariances import correlation
 from testbed.numerics.discretise import take
 from testbed.numerics.linear_readout import standardiser
 from testbed.numerics.matching import dense, match
@@ -98,8 +98,7 @@ class TMEX(Evaluator):
         z, codes = concepts(outcome, levels), checked_codes(outcome)
         first, second = halves(len(codes), self.max_rows, seed)
         fit_z, fit_a = take(z, first), take(codes, first)
-        similarity = np.abs(correlation(*cross_moments(fit_z, fit_a)[2:]))
-        concept, code = (index.cpu() for index in match(torch.from_numpy(similarity)))
+        concept, code = match(correlation(fit_z, fit_a).abs())
         parts = [dense(rows).float().cpu() for rows in (fit_z, fit_a, take(z, second), take(codes, second))]
         p, testable = independence_tests(parts[0], parts[1][:, code], parts[2], parts[3][:, code])  # (matched, c)
         truth = truth_of(outcome)

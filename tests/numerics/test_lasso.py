@@ -5,8 +5,6 @@ import pytest
 import torch
 from sklearn.linear_model import Lasso, Ridge
 
-from testbed.contracts import SparseRows
-from testbed.numerics.covariance import correlation, cross_moments
 from testbed.numerics.lasso_kernel import lasso_paths
 from testbed.numerics.linear_readout import RIDGE, explained_out_of_sample
 
@@ -41,15 +39,3 @@ def test_a_readout_is_ridge_regression_judged_on_new_rows():
     fit = Ridge(alpha=RIDGE * half).fit(scaled[:half], y[:half])
     assert left == pytest.approx(((y[half:] - fit.predict(scaled[half:])) ** 2).sum(0))
     assert total == pytest.approx(((y[half:] - y[:half].mean(0)) ** 2).sum(0))
-
-
-def test_correlations_of_sparse_and_dense_rows_are_numpys():
-    g = torch.Generator().manual_seed(0)
-    z = torch.rand(300, 4, generator=g) * (torch.rand(300, 4, generator=g) < 0.2)
-    a = torch.cat([z[:, :2] + torch.randn(300, 2, generator=g), torch.full((300, 1), 3.0)], dim=1)
-    expected = np.corrcoef(z.T.double(), a[:, :2].T.double())[:4, 4:]
-    for concepts in (z, SparseRows.from_dense(z)):
-        for codes in (a, SparseRows.from_dense(a)):
-            found = correlation(*cross_moments(concepts, codes)[2:])
-            assert found[:, :2] == pytest.approx(expected, abs=1e-7)
-            assert not found[:, 2].any()
