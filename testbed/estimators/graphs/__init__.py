@@ -1,0 +1,5 @@
+"""Graphs of dependence among the columns of a view."""
+
+from testbed.estimators.graphs.pc import PC
+
+__all__ = ["PC"]
