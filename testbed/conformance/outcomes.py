@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evaluators.calibration import shown_levels, true_structure
 from generators.assumptions.dialed import Dialed
+from generators.controls.held_out_tuples import HeldOutTuples
 from generators.language_model import LanguageModel
 from generators.selection.continuous.family import ContinuousHierarchy
 from generators.selection.discrete.family import DiscreteHierarchy
@@ -22,6 +23,9 @@ from testbed.contracts import Codes, Instance, Level, Observed, Outcome, Sample,
 
 ROWS = 1000
 SEED = 9
+HELD_OUT = " with unseen tuples"
+"""After ``sparse`` or ``states``: the world of that name whose training holds some tuples out."""
+HOLDING_OUT = ("sparse", "states")
 
 Change = Callable[[Outcome, int], Outcome]
 """From an outcome and a seed to one with other codes."""
@@ -48,6 +52,8 @@ def _world(name: str) -> Outcome:
         "sparse": SparseConcepts.small(),
         "real": ContinuousHierarchy(levels=(2, 5), branching=2, dimension=8, cells=128, views="mixed"),
         "states": DiscreteHierarchy.small(),
+        f"sparse{HELD_OUT}": HeldOutTuples("sparse", SparseConcepts.small().get_params(), 0.4),
+        f"states{HELD_OUT}": HeldOutTuples("discrete", DiscreteHierarchy.small().get_params()),
     }[name]
     instance = generator.draw(7)
     sample = instance.sample(ROWS, SEED, "test")
@@ -58,7 +64,7 @@ def _world(name: str) -> Outcome:
     outcome = _outcome(instance, sample, view, codes, atoms)
     if atoms is not None:  # the best that can be read off other rows, as the codes are of these
         outcome = replace(outcome, encode=lambda observed: dense(truth.oracle(observed, view)).float())
-    levels = shown_levels(outcome) if name != "states" else tuple(sorted(sample.latents))
+    levels = shown_levels(outcome) if not name.startswith("states") else tuple(sorted(sample.latents))
     return replace(outcome, structure=true_structure(truth, levels))
 
 
