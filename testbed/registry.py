@@ -45,6 +45,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "topk_sae": "testbed.estimators.sparse.topk_sae:TopKSAE",
         "batch_topk_sae": "testbed.estimators.sparse.batch_topk_sae:BatchTopKSAE",
         "minimal_dictionary": "testbed.estimators.sparse.minimal_dictionary:MinimalDictionary",
+        "context_states": "testbed.estimators.discrete.context_states:ContextStates",
         "annealed_sae": "testbed.estimators.sparse.annealed_sae:AnnealedSAE",
         "matryoshka_sae": "testbed.estimators.sparse.matryoshka_sae:MatryoshkaSAE",
         "relu_sae": "testbed.estimators.sparse.relu_sae:ReLUSAE",
