@@ -170,11 +170,11 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_worker(toys):
         pass
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "run the same command again to go on" in out
     assert children
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
 
 

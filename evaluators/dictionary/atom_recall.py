@@ -52,7 +52,8 @@ class AtomRecall(Evaluator):
         dictionary = dictionary_of(outcome)
         alive = active(checked_codes(outcome)).to(atoms.device)
         similarity = cosine(atoms, dictionary) * alive
-        matched = matched_similarity(similarity, similarity) + 1e-6  # rounding of single precision must not fail a row that lies on the threshold
+        # Rounding of single precision must not fail a row that lies on the threshold.
+        matched = matched_similarity(similarity, similarity) + 1e-6
         near = (matched >= self.threshold).double()
         recall, precision = float(near.mean()), float(near.sum()) / max(1, int(alive.sum()))
         parts = {"precision": precision, "f1": 2 * recall * precision / max(recall + precision, 1e-300)}
