@@ -48,7 +48,7 @@ START = 1536
 """Atoms that `minimal_dictionary` starts with on the miniature."""
 FIRST = {128: 300, 768: 20}
 """Per width, steps before the clock starts: thresholds have found their level, and the number of active codes its own."""
-FRESH = (20_001, 20_002, 20_003, 20_004, 20_005)
+FRESH = (20_101, 20_102, 20_103, 20_104, 20_105)
 """Instances of the recovery bars, which no setting was chosen on."""
 
 
