@@ -38,6 +38,7 @@ class Processes:
         self.slots = workers
         self._threads = threads
         self._seconds = seconds
+        self._pools: list[Any] = []  # all that were started: an interrupt may come before one is known to be busy
         self._idle: list[Any] = []
         self._busy: dict[Future[Any], _Busy] = {}
 
@@ -56,21 +57,25 @@ class Processes:
             for future, busy in list(self._busy.items()):
                 if busy.until is not None and busy.until <= time.monotonic():
                     del self._busy[future]
-                    busy.pool.shutdown(wait=False, kill_workers=True)
+                    self._kill(busy.pool)
                     return busy.name, WorkerDied(f"it took longer than the {self._seconds:g} seconds that the suite allows")
 
     def close(self) -> None:
-        for busy in self._busy.values():
-            busy.pool.shutdown(wait=False, kill_workers=True)
-        for pool in self._idle:
-            pool.shutdown(wait=False, kill_workers=True)
+        for pool in list(self._pools):
+            self._kill(pool)
         self._busy, self._idle = {}, []
+
+    def _kill(self, pool: Any) -> None:
+        pool.shutdown(wait=False, kill_workers=True)
+        self._pools.remove(pool)
 
     def _start(self) -> Any:
         from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
         environment = {name: str(self._threads) for name in BLAS_THREADS}
-        return ProcessPoolExecutor(max_workers=1, env=environment, initializer=_prepare, initargs=(os.getcwd(), list(sys.path)))
+        pool = ProcessPoolExecutor(max_workers=1, env=environment, initializer=_prepare, initargs=(os.getcwd(), list(sys.path)))
+        self._pools.append(pool)
+        return pool
 
     def _collect(self, future: Future[Any]) -> tuple[str, Any]:
         from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -79,7 +84,7 @@ class Processes:
         try:
             result = future.result()
         except BrokenProcessPool as error:
-            busy.pool.shutdown(wait=False, kill_workers=True)
+            self._kill(busy.pool)
             return busy.name, WorkerDied(f"its worker process died: killed, or out of memory ({type(error).__name__})")
         except Exception as error:
             self._idle.append(busy.pool)

@@ -3,6 +3,7 @@
 import os
 import time
 
+import psutil
 import pytest
 
 from testbed.executors import Processes, Serial, WorkerDied
@@ -48,6 +49,25 @@ def test_a_dead_worker_is_replaced():
         assert executor.wait()[1][2] == "next"
     finally:
         executor.close()
+
+
+class Interrupted(dict):
+    def __setitem__(self, key, value):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_a_job_is_handed_over_leaves_no_worker():
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    executor = Processes(1, threads=1)
+    executor._busy = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        executor.submit("sleep", work, "sleep")
+    started = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    workers = [child for child in started if "resource_tracker" not in " ".join(child.cmdline())]
+    assert workers
+    executor.close()
+    _, alive = psutil.wait_procs(workers, timeout=15)
+    assert not alive
 
 
 def test_a_job_over_its_time_is_killed_with_its_worker():
