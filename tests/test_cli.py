@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import psutil
 import pytest
@@ -165,7 +166,9 @@ def test_bad_input_is_one_sentence_and_a_code_that_is_not_0(toys, arguments, sen
 
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_worker(toys):
     command = [sys.executable, "-m", "testbed", "run", "toy.toml", "--jobs", "2", "--set", "estimator.random.trouble=sleep"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # A job in the background inherits that interrupts are ignored.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeds)
     while "3/21" not in process.stdout.readline():  # the samples are there: both workers go to sleep
         pass
     children = psutil.Process(process.pid).children(recursive=True)
