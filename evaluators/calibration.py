@@ -72,6 +72,19 @@ def checked_codes(outcome: Outcome) -> Codes:
     return outcome.codes
 
 
+def half_of(n: int, fewest: int = 2) -> int:
+    """Rows in the first half of n: what is fitted or matched on it is scored on the other.
+
+    Raises
+    ------
+    NotApplicable
+        If a half has fewer than `fewest` rows.
+    """
+    if n // 2 < fewest:
+        raise NotApplicable(f"fitting on one half of the rows and scoring on the other takes at least {2 * fewest} rows, not {n}")
+    return n // 2
+
+
 def dictionary_of(outcome: Outcome) -> Tensor:
     """The learned dictionary, shape (m, d), or NotApplicable; InvalidInput if it is not finite or not of the codes' number."""
     if outcome.dictionary is None:

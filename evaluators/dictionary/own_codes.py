@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from evaluators.calibration import checked_codes, concepts, dictionary_of, shown_levels, true_structure, truth_of
+from evaluators.calibration import checked_codes, concepts, dictionary_of, half_of, shown_levels, true_structure, truth_of
 from testbed.contracts import BLOCK, Codes, NotApplicable, Outcome, Rows, SparseRows
 from testbed.numerics.firing import Firing, firing
 from testbed.numerics.matching import active, cosine, match
@@ -187,7 +187,5 @@ def halves(outcome: Outcome, levels: tuple[int, ...]) -> tuple[Rows, Codes, Rows
         If there are fewer than 4 rows.
     """
     z, codes = concepts(outcome, levels), checked_codes(outcome)
-    half = len(z) // 2
-    if half < 2:
-        raise NotApplicable(f"two halves of the rows take at least 4 rows, not {len(z)}")
+    half = half_of(len(z))
     return z[:half], codes[:half], z[half:], codes[half:], firing(codes[:half])

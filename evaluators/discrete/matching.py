@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.calibration import checked_codes, truth_of
+from evaluators.calibration import checked_codes, half_of, truth_of
 from testbed.contracts import NotApplicable, Outcome
 from testbed.numerics.edges import columns
 from testbed.numerics.graphs import one_to_one
@@ -94,9 +94,7 @@ def match_states(outcome: Outcome) -> MatchedStates:
     levels = state_levels(outcome)
     codes = checked_codes(outcome)
     n = len(codes)
-    half = n // 2
-    if half < 2:
-        raise NotApplicable(f"matching on one half and scoring on the other takes at least 4 rows, not {n}")
+    half = half_of(n)
     for level in levels:
         check_finite(outcome.sample.latents[level], "concepts hold NaN or infinity: check the generator's latents before scoring")
     z = np.concatenate([states_of(outcome.sample.latents[level]) for level in levels], axis=1)

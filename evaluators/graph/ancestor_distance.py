@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from evaluators.graph.matching import Match, matched_graph
-from evaluators.graph.references import GRAPH_ORACLE, RANDOM_GRAPH
-from testbed.contracts import Evaluator, Outcome, Scores
+from evaluators.graph.score import GraphScore
+from testbed.contracts import Outcome, Scores
 from testbed.numerics.graphs import closure, leaf_sets, robinson_foulds
 
 
-class AncestorDistance(Evaluator):
+class AncestorDistance(GraphScore):
     r"""Jaccard distance of the relations "is below" of the found and the true hierarchy; 0 where they are the same.
 
     .. math:: 1 - \frac{|R \cap \hat R|}{|R \cup \hat R|}, \qquad R = \{(j, i) : j \text{ is a constituent of } i, \text{ or below one}\}
@@ -33,19 +30,10 @@ class AncestorDistance(Evaluator):
     """
 
     direction = "lower"
-    equivalence = "permutation, sign and scale of each code; relabelling of states"
-    invariances = ("permutation", "sign", "scale", "shift", "state relabelling")
-    kinds = ("states", "real", "sparse")
-    chance = RANDOM_GRAPH
-    ceiling = GRAPH_ORACLE
-
-    def __init__(self, match: str = "activity", least: float = 0.5) -> None:
-        self.match = match
-        self.least = least
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``tree`` (Robinson-Foulds, normalised), ``missing`` and ``surplus``: shares of true and of found pairs."""
-        graph = matched_graph(outcome, cast(Match, self.match), self.least)
+        graph = self.matched(outcome)
         label = graph.label_of
         nodes = len(graph.code_of) + len(label)
         true, found = closure(graph.true_edges, nodes), closure(graph.found_edges, nodes)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 
-from evaluators.graph.matching import Match, matched_graph
-from evaluators.graph.references import GRAPH_ORACLE, RANDOM_GRAPH
-from testbed.contracts import Evaluator, Outcome, Scores
+from evaluators.graph.score import GraphScore
+from testbed.contracts import Outcome, Scores
 from testbed.numerics.graphs import overlap, structural_hamming_distance, undirected
 
 
-class EdgeRecovery(Evaluator):
+class EdgeRecovery(GraphScore):
     r"""F1 of the edges, constituent to composite, of the found graph and of the true composition DAG.
 
     Nodes are matched first. An edge is found where both its ends are matched to the ends of a true edge, the right way round; an edge of a
@@ -35,19 +32,9 @@ class EdgeRecovery(Evaluator):
     .. [1] Tsamardinos, Brown & Aliferis (2006), The max-min hill-climbing Bayesian network structure learning algorithm.
     """
 
-    equivalence = "permutation, sign and scale of each code; relabelling of states"
-    invariances = ("permutation", "sign", "scale", "shift", "state relabelling")
-    kinds = ("states", "real", "sparse")
-    chance = RANDOM_GRAPH
-    ceiling = GRAPH_ORACLE
-
-    def __init__(self, match: str = "activity", least: float = 0.5) -> None:
-        self.match = match
-        self.least = least
-
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``precision``, ``recall``, ``F1 undirected``, ``SHD``, and ``level_0`` ...: recall of edges into composites of a level."""
-        graph = matched_graph(outcome, cast(Match, self.match), self.least)
+        graph = self.matched(outcome)
         true, found = graph.true_edges, graph.found_edges
         hits = overlap(true, found)
         plain_true, plain_found = undirected(true), undirected(found)

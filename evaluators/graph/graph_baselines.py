@@ -10,7 +10,8 @@ import numpy as np
 from evaluators.calibration import PERMUTED_CODES, checked_codes, truth_of
 from evaluators.graph.matching import Match, graph_levels, matched_graph
 from evaluators.graph.references import GRAPH_ORACLE
-from testbed.contracts import Evaluator, NotApplicable, Outcome, Scores, Structure
+from evaluators.graph.score import GraphScore
+from testbed.contracts import NotApplicable, Outcome, Scores, Structure
 from testbed.numerics.edges import FINDERS, structure_by
 from testbed.numerics.graphs import overlap
 
@@ -18,7 +19,7 @@ ROWS = 16_384
 """Rows that the rules and the oracle see, at most."""
 
 
-class GraphBaselines(Evaluator):
+class GraphBaselines(GraphScore):
     """F1 of composition edges that four simple rules find: plain correlation, P(higher | lower), PMI, agglomerative clustering.
 
     Every rule is run twice: on the estimator's codes and on the oracle's, so that what is lost by wrong codes and what is lost by a
@@ -43,11 +44,6 @@ class GraphBaselines(Evaluator):
     invariances = ("permutation", "sign", "scale")
     kinds = ("real", "sparse")
     chance = PERMUTED_CODES
-    ceiling = GRAPH_ORACLE
-
-    def __init__(self, match: str = "activity", least: float = 0.5) -> None:
-        self.match = match
-        self.least = least
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``correlation on estimated codes``, ``correlation on oracle codes``, and so for each rule."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
-from evaluators.graph.matching import Match, matched_graph
-from evaluators.graph.references import GRAPH_ORACLE, RANDOM_GRAPH
-from testbed.contracts import Evaluator, InvalidInput, NotApplicable, Outcome, Scores
+from evaluators.graph.score import GraphScore
+from testbed.contracts import InvalidInput, NotApplicable, Outcome, Scores
 from testbed.numerics.graphs import is_acyclic
 
 Strategy = Literal["ancestor", "oset", "parent", "sid"]
 STRATEGIES = ("ancestor", "oset", "parent", "sid")
 
 
-class InterventionDistance(Evaluator):
+class InterventionDistance(GraphScore):
     r"""Adjustment identification distance: the share of pairs of concepts whose effect the found graph would have one compute wrongly.
 
     For every ordered pair of concepts (s, t) the found graph names an adjustment set for the effect of s on t (``"ancestor"``: ancestors
@@ -46,21 +45,15 @@ class InterventionDistance(Evaluator):
 
     environment = ("gadjid",)
     direction = "lower"
-    equivalence = "permutation, sign and scale of each code; relabelling of states"
-    invariances = ("permutation", "sign", "scale", "shift", "state relabelling")
-    kinds = ("states", "real", "sparse")
-    chance = RANDOM_GRAPH
-    ceiling = GRAPH_ORACLE
 
     def __init__(self, strategy: str = "ancestor", match: str = "activity", least: float = 0.5) -> None:
+        super().__init__(match, least)
         self.strategy = strategy
-        self.match = match
-        self.least = least
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``mistakes`` (pairs), ``empty graph`` (the distance of a graph without edges) and ``cyclic`` (1 if it is)."""
         distance = _distance(self.strategy)
-        graph = matched_graph(outcome, cast(Match, self.match), self.least)
+        graph = self.matched(outcome)
         c = len(graph.code_of)
         true, found = np.zeros((2, c, c), dtype=np.int8)
         true[graph.true_edges[:, 0], graph.true_edges[:, 1]] = 1

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import cast
 
 import numpy as np
 
 from evaluators.calibration import truth_of
-from evaluators.graph.matching import Match, graph_levels, matched_graph
-from evaluators.graph.references import GRAPH_ORACLE, RANDOM_GRAPH
+from evaluators.graph.matching import graph_levels
+from evaluators.graph.score import GraphScore
 from evaluators.graph.truths import selected
-from testbed.contracts import Evaluator, Outcome, Scores
+from testbed.contracts import Outcome, Scores
 from testbed.numerics.graphs import Edges, edges_of, overlap, selected_mag, undirected
 
 
-class MagRecovery(Evaluator):
+class MagRecovery(GraphScore):
     r"""F1 of the adjacencies of the found graph and of the selected MAG: the target of methods built on conditional independence.
 
     Every constrained concept is an ancestor of the selection. So under faithfulness tests of conditional independence can at best find
@@ -40,19 +39,9 @@ class MagRecovery(Evaluator):
     .. [1] Richardson & Spirtes (2002), Ancestral graph Markov models, Annals of Statistics 30, section 4.2.
     """
 
-    equivalence = "permutation, sign and scale of each code; relabelling of states"
-    invariances = ("permutation", "sign", "scale", "shift", "state relabelling")
-    kinds = ("states", "real", "sparse")
-    chance = RANDOM_GRAPH
-    ceiling = GRAPH_ORACLE
-
-    def __init__(self, match: str = "activity", least: float = 0.5) -> None:
-        self.match = match
-        self.least = least
-
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``precision``, ``recall``, ``SHD``, and the recall of edges ``to composites`` and ``between constituents``."""
-        graph = matched_graph(outcome, cast(Match, self.match), self.least)
+        graph = self.matched(outcome)
         mag = true_mag(outcome)
         found = _implied(graph.found_edges, graph.found.direction)
         hits = overlap(mag, found)

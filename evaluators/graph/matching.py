@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluators.calibration import checked_codes, concepts, true_structure, truth_of
+from evaluators.calibration import checked_codes, concepts, half_of, true_structure, truth_of
 from evaluators.discrete.matching import shows_level_0
 from testbed.contracts import Codes, InvalidInput, NotApplicable, Outcome, Structure
 from testbed.numerics.edges import columns
@@ -104,9 +104,8 @@ def matched_graph(outcome: Outcome, match: Match, least: float) -> MatchedGraph:
     levels = graph_levels(outcome)
     found, codes, truth = structure_of(outcome), checked_codes(outcome), truth_of(outcome)
     true = true_structure(truth, levels)
-    c, m, half = len(true.levels), len(found.levels), len(codes) // 2
-    if half < 2:
-        raise NotApplicable(f"matching on one half and checking on the other takes at least 4 rows, not {len(codes)}")
+    half_of(len(codes))
+    c, m = len(true.levels), len(found.levels)
     own, own_found = (np.array([not tuple_ for tuple_ in one.constituents], dtype=bool) for one in (true, found))
     visible = np.ones(c, dtype=bool)
     if truth.levels[0].kind == "states" and not shows_level_0(outcome):

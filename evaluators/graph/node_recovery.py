@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 
 from evaluators.calibration import PERMUTED_CODES
-from evaluators.graph.matching import Match, matched_graph
-from evaluators.graph.references import GRAPH_ORACLE
-from testbed.contracts import Evaluator, Outcome, Scores
+from evaluators.graph.score import GraphScore
+from testbed.contracts import Outcome, Scores
 
 
-class NodeRecovery(Evaluator):
+class NodeRecovery(GraphScore):
     r"""F1 of true concepts and the nodes of the found graph that they are matched to, one to one.
 
     .. math:: F = \frac{2 H}{c + m}, \qquad \text{precision } H / m, \quad \text{recall } H / c
@@ -31,19 +28,11 @@ class NodeRecovery(Evaluator):
         Smallest similarity of a pair: absolute correlation, adjusted mutual information of states, or Jaccard index of leaves.
     """
 
-    equivalence = "permutation, sign and scale of each code; relabelling of states"
-    invariances = ("permutation", "sign", "scale", "shift", "state relabelling")
-    kinds = ("states", "real", "sparse")
     chance = PERMUTED_CODES
-    ceiling = GRAPH_ORACLE
-
-    def __init__(self, match: str = "activity", least: float = 0.5) -> None:
-        self.match = match
-        self.least = least
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``precision``, ``recall``, ``level error``, and ``level_0`` ...: recall of the concepts of each level."""
-        graph = matched_graph(outcome, cast(Match, self.match), self.least)
+        graph = self.matched(outcome)
         has = graph.code_of >= 0
         levels, found = np.array(graph.true.levels), np.array(graph.found.levels)
         hits, m = int(has.sum()), int(graph.alive.sum())

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.calibration import PERMUTED_CODES, checked_codes
+from evaluators.calibration import PERMUTED_CODES, checked_codes, half_of
 from evaluators.labels.tasks import columns, csr, frequent, one_hot
 from testbed.contracts import Evaluator, InvalidInput, NotApplicable, Outcome, Scores
 from testbed.numerics.firing import firing
@@ -71,9 +71,7 @@ class LabelHierarchy(Evaluator):
         table = columns(outcome, self.labels)
         if len(table) < 2:
             raise InvalidInput(f"a hierarchy takes two labels or more, from coarse to fine, not {list(self.labels)}")
-        half = len(codes) // 2
-        if half < 2:
-            raise NotApplicable(f"choosing on one half and scoring on the other takes at least 4 rows, not {len(codes)}")
+        half = half_of(len(codes))
         rule = firing(codes[:half])
         on = csr(rule(codes[:half])), csr(rule(codes[half:]))
         found: dict[str, list[NDArray[np.float64]]] = {}

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
-from evaluators.calibration import PERMUTED_CODES, checked_codes
+from evaluators.calibration import PERMUTED_CODES, checked_codes, half_of
 from evaluators.labels.tasks import columns, frequent, one_hot
 from testbed.contracts import Codes, Evaluator, InvalidInput, NotApplicable, Outcome, Scores, SparseRows
 
@@ -102,9 +102,7 @@ class SparseProbing(Evaluator):
     def _rows(self, n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to fit on, from the first half, and to score on, from the second."""
         generator = np.random.default_rng(seed)
-        half = n // 2
-        if half < 2:
-            raise NotApplicable(f"fitting on one half and scoring on the other takes at least 4 rows, not {n}")
+        half = half_of(n)
         keep = max(1, self.rows // 2)
         fit, score = (generator.permutation(size)[:keep] for size in (half, n - half))
         return np.sort(fit), half + np.sort(score)

@@ -12,11 +12,12 @@ from evaluators.calibration import (
     RANDOM_ROTATION,
     checked_codes,
     concepts,
+    half_of,
     means_by_level,
     shown_levels,
     truth_of,
 )
-from testbed.contracts import Evaluator, NotApplicable, Outcome, Rows, Scores, SparseRows
+from testbed.contracts import Evaluator, Outcome, Rows, Scores, SparseRows
 from testbed.numerics.correlation import add_cross_products, matched_cross_products
 from testbed.numerics.firing import firing
 from testbed.numerics.matching import match
@@ -48,9 +49,7 @@ class ActivationF1(Evaluator):
         """Parts ``level_0``, ``level_1`` ... and the mean ``precision`` and ``recall``; details per level."""
         levels = shown_levels(outcome, self.kinds)
         z, codes = concepts(outcome, levels), checked_codes(outcome)
-        half = len(z) // 2
-        if half < 2:
-            raise NotApplicable(f"matching on one half and scoring on the other takes at least 4 rows, not {len(z)}")
+        half = half_of(len(z))
         rule = firing(codes[:half])
         concept, code = match(_f1(_events(z[:half]), _events(rule(codes[:half]))))
         on, fired = _events(z[half:]), _events(rule(codes[half:]))

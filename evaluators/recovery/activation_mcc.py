@@ -11,11 +11,12 @@ from evaluators.calibration import (
     RANDOM_ROTATION,
     checked_codes,
     concepts,
+    half_of,
     means_by_level,
     shown_levels,
     truth_of,
 )
-from testbed.contracts import Evaluator, InvalidInput, NotApplicable, Outcome, Rows, Scores
+from testbed.contracts import Evaluator, InvalidInput, Outcome, Rows, Scores
 from testbed.numerics.covariances import compressed
 from testbed.numerics.matching import held_out_correlation
 from testbed.numerics.ranks import centred_ranks
@@ -62,9 +63,7 @@ class ActivationMCC(Evaluator):
         """Parts ``level_0``, ``level_1`` ...: the mean over the concepts of each level."""
         levels = shown_levels(outcome, self.kinds)
         z, codes = concepts(outcome, levels), checked_codes(outcome)
-        half = len(z) // 2
-        if half < 2:
-            raise NotApplicable(f"matching on one half and scoring on the other takes at least 4 rows, not {len(z)}")
+        half = half_of(len(z))
         if self.correlation not in CORRELATIONS:
             raise InvalidInput(f"correlation is {self.correlation!r}: {' or '.join(CORRELATIONS)}")
         pairs = [(z[rows], codes[rows]) for rows in (slice(0, half), slice(half, len(z)))]

@@ -11,13 +11,13 @@ from evaluators.calibration import (
     RANDOM_ROTATION,
     checked_codes,
     concepts,
+    half_of,
     means_by_level,
     shown_levels,
     truth_of,
 )
-from testbed.contracts import Evaluator, InvalidInput, NotApplicable, Outcome, Scores
-from testbed.numerics.covariances import compressed, correlation
-from testbed.numerics.matching import matched_similarity
+from testbed.contracts import Evaluator, InvalidInput, Outcome, Scores
+from testbed.numerics.matching import held_out_correlation
 
 ROUNDING = 1e-9
 """A perfect code correlates 1 but for rounding."""
@@ -34,7 +34,7 @@ class Coverage(Evaluator):
     which is why several are given. Under selection copies of a common factor pass a threshold below the factor's own correlation with the
     concepts (.95 where concepts are correlated at .9): read it against its floors.
 
-    Memory: the correlations of all pairs on both halves, of order c m numbers in float64, whatever n is.
+    Memory: the correlations of all pairs on the first half, of order c m numbers in float64, whatever n is.
 
     Parameters
     ----------
@@ -61,12 +61,9 @@ class Coverage(Evaluator):
             if not 0 < t <= 1:
                 raise InvalidInput(f"a threshold of a correlation lies above 0 and is at most 1, not {t}")
         levels = shown_levels(outcome, self.kinds)
-        z, codes = compressed(concepts(outcome, levels)), compressed(checked_codes(outcome))
-        half = len(z) // 2
-        if half < 2:
-            raise NotApplicable(f"matching on one half and scoring on the other takes at least 4 rows, not {len(z)}")
-        fit, score = correlation(z[:half], codes[:half]).abs(), correlation(z[half:], codes[half:]).abs()
-        matched = matched_similarity(fit, score)
+        z, codes = concepts(outcome, levels), checked_codes(outcome)
+        half = half_of(len(z))
+        matched = held_out_correlation((z[:half], codes[:half]), (z[half:], codes[half:]))
         covered = (matched >= self.threshold - ROUNDING).double()
         parts = means_by_level(covered, truth_of(outcome), levels)
         parts |= {f"at_{t:g}": float((matched >= t - ROUNDING).double().mean()) for t in self.thresholds}

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.calibration import checked_codes, truth_of
-from testbed.contracts import NotApplicable, Outcome, Rows, SparseRows
+from evaluators.calibration import checked_codes, half_of, truth_of
+from testbed.contracts import Outcome, Rows, SparseRows
 from testbed.numerics.discretise import States, beside, discretise, take
 from testbed.numerics.information import Information, mutual_information
 from testbed.numerics.matching import dense
@@ -45,9 +45,7 @@ def halves(n: int, max_rows: int, seed: int) -> tuple[Array, Array]:
     NotApplicable
         If there are fewer than 4 rows.
     """
-    half = n // 2
-    if half < 2:
-        raise NotApplicable(f"choosing on one half and scoring on the other takes at least 4 rows, not {n}")
+    half = half_of(n)
     first, second = np.arange(half), np.arange(half, n)
     most = max(2, max_rows // 2)
     if half <= most:

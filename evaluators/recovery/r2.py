@@ -15,11 +15,12 @@ from evaluators.calibration import (
     RANDOM_ROTATION,
     checked_codes,
     concepts,
+    half_of,
     means_by_level,
     shown_levels,
     truth_of,
 )
-from testbed.contracts import Codes, Evaluator, InvalidInput, NotApplicable, Outcome, Scores, SparseRows
+from testbed.contracts import Codes, Evaluator, InvalidInput, Outcome, Scores, SparseRows
 from testbed.numerics.covariances import compressed, correlation, covariance, mean, variance
 from testbed.numerics.matching import match
 from testbed.numerics.ridge import Joint, ridge
@@ -96,9 +97,7 @@ class R2(Evaluator):
             raise InvalidInput(f"most is {self.most}: use at least 1 code")
         levels, truth = shown_levels(outcome, self.kinds), truth_of(outcome)
         z, codes = compressed(concepts(outcome, levels)), compressed(checked_codes(outcome))
-        half = len(z) // 2
-        if half < 2:
-            raise NotApplicable(f"fitting on one half and scoring on the other takes at least 4 rows, not {len(z)}")
+        half = half_of(len(z))
         similarity = correlation(z[:half], codes[:half]).abs()
         if codes.shape[1] > self.most:
             kept = most_correlated(similarity, self.most)

@@ -15,12 +15,13 @@ from evaluators.calibration import (
     PERMUTED_CODES,
     checked_codes,
     concepts,
+    half_of,
     means_by_level,
     shown_levels,
     truth_of,
 )
 from testbed.contracts import Codes, Evaluator, InvalidInput, NotApplicable, Outcome, Reference, Scores, Unselectable
-from testbed.numerics.matching import check_finite, cross_correlation, dense, match, matched_similarity
+from testbed.numerics.matching import check_finite, cross_correlation, dense, held_out_correlation, match
 
 
 class SelectionShift(Evaluator):
@@ -73,17 +74,14 @@ class SelectionShift(Evaluator):
         if outcome.encode is None:
             raise NotApplicable("there is no encoder to give unselected rows to")
         z, codes = concepts(outcome, levels), checked_codes(outcome)
-        half = len(z) // 2
-        if half < 2:
-            raise NotApplicable(f"matching on one half and scoring on the other takes at least 4 rows, not {len(z)}")
+        half = half_of(len(z))
         sample = instance.unselected().sample(min(len(z), self.rows), outcome.seed, outcome.part)
         there = replace(outcome, sample=sample)
         moved: Codes = outcome.encode(sample.observed)
         if moved.shape[1] != codes.shape[1]:
             raise InvalidInput(f"the encoder gives {moved.shape[1]} codes on unselected rows and {codes.shape[1]} on selected ones")
         check_finite(moved, "codes of unselected rows hold NaN or infinity: check the encoder")
-        fit = cross_correlation(z[:half], codes[:half])
-        selected = matched_similarity(fit, cross_correlation(z[half:], codes[half:]))
+        selected = held_out_correlation((z[:half], codes[:half]), (z[half:], codes[half:]))
         here = cross_correlation(z, codes)
         concept, code = match(here)
         found = torch.zeros(z.shape[1], dtype=torch.float64)

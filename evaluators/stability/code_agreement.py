@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from evaluators.calibration import PERMUTED_CODES, checked_codes
 from evaluators.stability.fits import over_pairs, pairs_of, several
 from testbed.contracts import Codes, Evaluator, Outcome, Scores
-from testbed.numerics.matching import active, cross_correlation, matched_similarity
+from testbed.numerics.matching import active, held_out_correlation
 
 
 class CodeAgreement(Evaluator):
@@ -46,5 +46,5 @@ def _agreement(a: Codes, b: Codes) -> float:
         return 0.0
     half = len(a) // 2
     # Dead codes correlate 0 with everything, so they add nothing to the sum wherever they are matched.
-    matched = matched_similarity(cross_correlation(a[:half], b[:half]), cross_correlation(a[half:], b[half:]))
+    matched = held_out_correlation((a[:half], b[:half]), (a[half:], b[half:]))
     return float(matched.sum()) / max(living)

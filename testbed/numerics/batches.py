@@ -141,11 +141,16 @@ def _from_row(data: Any, view: str | None, row: int) -> Iterator[Tensor]:
 
 def require_rows(data: Any, view: str | None, wanted: int, why: str) -> None:
     """Raise InvalidInput if data that can be read more than once hold fewer than `wanted` rows (`why` says what wants them)."""
-    if is_stream(data) and iter(data) is data:  # reading it would use it up; `batches` counts its rows
+    if is_read_once(data):  # `batches` counts its rows
         return
     count = len(rows(data, view, limit=wanted))
     if count < wanted:
         raise InvalidInput(f"the data have {count} rows, but {why} needs at least {wanted}: give more rows")
+
+
+def is_read_once(data: Any) -> bool:
+    """Whether reading data would use them up."""
+    return is_stream(data) and iter(data) is data
 
 
 def is_stream(data: Any) -> bool:

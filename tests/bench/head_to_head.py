@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from testbed.results import Results, gather
-from testbed.stats import holm, paired_difference
+from testbed.stats import holm, paired_difference, paired_test
 from testbed.store import write_json
 
 OURS, SCORES = "minimal_dictionary", ("decoder_mcc", "activation_f1")
@@ -57,8 +56,7 @@ def difference(own: dict[int, float], other: dict[int, float]) -> dict[str, Any]
     """Means, paired difference with its interval, and the p value of a paired t-test."""
     common = sorted(own.keys() & other.keys())
     found = paired_difference(own, other)
-    silent = len(common) < 2 or all(own[i] == other[i] for i in common)
-    p = 1.0 if silent else float(stats.ttest_rel([own[i] for i in common], [other[i] for i in common]).pvalue)
+    p = paired_test(own, other).p if len(common) > 1 else 1.0
     ours, theirs = (sum(values[i] for i in common) / len(common) for values in (own, other))
     return {"ours": ours, "theirs": theirs, "difference": found.mean, "low": found.low, "high": found.high, "n": found.n, "p": p}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from testbed.contracts import BLOCK, Codes, Data, Estimator, InvalidInput
-from testbed.numerics.batches import chunks, is_stream, rows
+from testbed.numerics.batches import chunks, is_read_once, rows
 from testbed.numerics.channels import admissible, inverted, noise_rate, symmetric, through
 from testbed.numerics.contexts import RULES, merged_states
 from testbed.numerics.matching import dense
@@ -123,8 +123,7 @@ class ContextStates(Estimator):
             numbers, there are fewer rows than states, tables are too large, or `data` is a stream that can be read once only.
         """
         self._check()
-        stream: Any = data
-        if is_stream(stream) and iter(stream) is stream:
+        if is_read_once(data):
             raise InvalidInput(
                 "each level counts in two passes, but this stream can be read only once: give an array, or a stream to reread"
             )

@@ -18,7 +18,7 @@ from testbed.estimators.sparse.autoencoder import require
 from testbed.estimators.sparse.refinement import FEWEST, NOTHING, Refinement, copies, floors, regression_codes, remainders
 from testbed.estimators.sparse.rows_of import training_rows
 from testbed.estimators.sparse.topk_sae import TopKSAE
-from testbed.numerics.batches import batches, rows
+from testbed.numerics.batches import batches, is_read_once, rows
 from testbed.numerics.inference import noise_scale
 from testbed.numerics.matching import dense
 
@@ -146,7 +146,7 @@ class MinimalDictionary(Estimator):
 
     def _start(self, stream: Any) -> tuple[int, int]:
         """Atoms to start with, and the data's width (0 where it cannot be seen beforehand)."""
-        if not iter_again(stream):
+        if is_read_once(stream):
             require(self.start_codes is not None, "a stream that can be read only once does not tell its width: give start_codes")
             return int(self.start_codes or 0), 0
         width = rows(stream, limit=1).shape[1]
@@ -246,8 +246,3 @@ def up_to(source: Iterator[Tensor], n: int) -> Iterator[Tensor]:
             return
         seen += len(found)
         yield found
-
-
-def iter_again(stream: Any) -> bool:
-    """Whether reading some rows leaves them there."""
-    return isinstance(stream, Tensor) or iter(stream) is not stream

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from testbed.contracts import InvalidInput, Observed
-from testbed.numerics.batches import chunks, is_stream, rows
+from testbed.numerics.batches import chunks, is_read_once, is_stream, rows
 
 Reading = tuple[str | None, ...]
 """Names of the views that are read, side by side; None for the only one."""
@@ -55,7 +55,7 @@ class Rows:
 def training_rows(data: Any, reading: Reading, skip: int) -> Any:
     """All rows but the first `skip`: a tensor, or a stream where the data are one."""
     if is_stream(data):
-        if iter(data) is not data:
+        if not is_read_once(data):
             return Rows(data, reading, skip)
         if skip:
             raise InvalidInput("held-out rows need data that can be read again: set held_out to 0, or give such data")
