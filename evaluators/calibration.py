@@ -150,20 +150,29 @@ def _oracle(outcome: Outcome, seed: int) -> Outcome:
     )
 
 
+def uniform_rotation(c: int, seed: int) -> Tensor:
+    """A random orthogonal matrix, shape (c, c)."""
+    q, r = torch.linalg.qr(torch.randn(c, c, generator=_generator(seed)))
+    rotation: Tensor = q * r.diagonal().sign()  # uniform over rotations, which q alone is not
+    return rotation
+
+
+def first_component(z: Tensor) -> Tensor:
+    """The first principal component of standardised columns, by the power method from their mean, shape (c,)."""
+    direction = torch.ones(z.shape[1], device=z.device)
+    for _ in range(50):
+        direction = normalize(z.T @ (z @ direction), dim=0)
+    return direction
+
+
 def _random_rotation(outcome: Outcome, seed: int) -> Outcome:
     z = _standardised(outcome)
-    q, r = torch.linalg.qr(torch.randn(z.shape[1], z.shape[1], generator=_generator(seed)))
-    rotation = (q * r.diagonal().sign()).to(z.device)  # uniform over rotations, which q alone is not
-    return replace(outcome, codes=z @ rotation, dictionary=None, decode=None, encode=None)
+    return replace(outcome, codes=z @ uniform_rotation(z.shape[1], seed).to(z.device), dictionary=None, decode=None, encode=None)
 
 
 def _common_factor(outcome: Outcome, seed: int) -> Outcome:
     z = _standardised(outcome)
-    # The first principal component by the power method, from the mean of all concepts.
-    direction = torch.ones(z.shape[1], device=z.device)
-    for _ in range(50):
-        direction = normalize(z.T @ (z @ direction), dim=0)
-    factor = z @ direction
+    factor = z @ first_component(z)
     noise = torch.randn(z.shape, generator=_generator(seed)).to(z.device)
     codes = factor[:, None] + COMMON_NOISE * factor.std(correction=0) * noise
     return replace(outcome, codes=codes, dictionary=None, decode=None, encode=None)

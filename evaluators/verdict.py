@@ -15,6 +15,7 @@ from evaluators.calibration import (
     RANDOM_ROTATION,
     checked_codes,
     concepts,
+    first_component,
     means_by_level,
     shown_levels,
     truth_of,
@@ -284,7 +285,7 @@ def directions(s: _Seen, seed: int) -> Carried:
     squared, strongest = _directions(s, factor, seed)
     by_chance, _ = _directions(s.permuted(seed), factor, seed)
     chance = float(by_chance.max()) if len(by_chance) else 0.0
-    value = s.z_score @ _first_component(s.z)
+    value = s.z_score @ first_component(s.z)
     agreement = _squared_correlation(value[:, None], strongest[:, None]) if len(squared) else torch.zeros(1)
     rank = int((squared >= max(CARRIED, chance)).sum())
     first = float(squared.max()) if len(squared) else 0.0
@@ -324,14 +325,6 @@ def _leading(weights: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         v = torch.linalg.qr(weights.T @ u).Q
     left, _, right = torch.linalg.svd(u.T @ weights @ v)
     return (u @ left)[:, :DIRECTIONS], (v @ right.T)[:, :DIRECTIONS]
-
-
-def _first_component(z: Tensor) -> Tensor:
-    """The first principal component of standardised columns, by the power method, shape (c,)."""
-    direction = torch.ones(z.shape[1])
-    for _ in range(50):
-        direction = torch.nn.functional.normalize(z.T @ (z @ direction), dim=0)
-    return direction
 
 
 def _squared_correlation(x: Tensor, y: Tensor) -> Tensor:

@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from evaluators.calibration import (
     COMMON_NOISE,
     PERMUTED_CODES,
     checked_codes,
     concepts,
+    first_component,
     half_of,
     means_by_level,
     shown_levels,
     truth_of,
+    uniform_rotation,
 )
 from testbed.contracts import Codes, Evaluator, InvalidInput, NotApplicable, Outcome, Reference, Scores, Unselectable
 from testbed.numerics.matching import check_finite, cross_correlation, dense, held_out_correlation, match
@@ -123,18 +124,12 @@ def _mixed(outcome: Outcome, matrix: Callable[[Tensor], Tensor], noise: float, s
 
 
 def _rotation(outcome: Outcome, seed: int) -> Outcome:
-    def matrix(z: Tensor) -> Tensor:
-        q, r = torch.linalg.qr(torch.randn(z.shape[1], z.shape[1], generator=torch.Generator().manual_seed(seed)))
-        return q * r.diagonal().sign()  # type: ignore[no-any-return]
-
-    return _mixed(outcome, matrix, 0.0, seed)
+    return _mixed(outcome, lambda z: uniform_rotation(z.shape[1], seed), 0.0, seed)
 
 
 def _common_factor(outcome: Outcome, seed: int) -> Outcome:
     def matrix(z: Tensor) -> Tensor:
-        direction = torch.ones(z.shape[1])
-        for _ in range(50):
-            direction = normalize(z.T @ (z @ direction), dim=0)
+        direction = first_component(z)
         factor: Tensor = direction / (z @ direction).std().clamp_min(1e-6)
         return factor[:, None].expand(-1, z.shape[1])
 
