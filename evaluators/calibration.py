@@ -9,7 +9,20 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from evaluators.graph.truths import true_direction
-from testbed.contracts import BLOCK, Codes, InvalidInput, NotApplicable, Outcome, Reference, Rows, SparseRows, Structure, Truth
+from testbed.contracts import (
+    BLOCK,
+    Codes,
+    InvalidInput,
+    NotApplicable,
+    Outcome,
+    Reference,
+    Rows,
+    SparseRows,
+    Structure,
+    Truth,
+    apart,
+    side_by_side,
+)
 from testbed.numerics.matching import check_finite, dense
 
 COMMON_NOISE = 0.1
@@ -35,7 +48,7 @@ def shown_levels(outcome: Outcome, kinds: tuple[str, ...] = ()) -> tuple[int, ..
         If there is no truth, no latents, or no level of these kinds.
     """
     truth = truth_of(outcome)
-    shown = outcome.sample.observed.views[outcome.view].shows.levels or tuple(sorted(outcome.sample.latents))
+    shown = outcome.sample.observed.view(outcome.view).shows.levels or tuple(sorted(outcome.sample.latents))
     levels = tuple(level for level in shown if level in outcome.sample.latents)
     if not levels:
         raise NotApplicable(f"the sample holds no latents of what view {outcome.view!r} shows")
@@ -47,21 +60,7 @@ def shown_levels(outcome: Outcome, kinds: tuple[str, ...] = ()) -> tuple[int, ..
 def concepts(outcome: Outcome, levels: tuple[int, ...]) -> Rows:
     """Values of the concepts of `levels` side by side, shape (n, c)."""
     values = [outcome.sample.latents[level] for level in levels]
-    if len(values) == 1:
-        return values[0]
-    if all(isinstance(v, SparseRows) for v in values):
-        return side_by_side([v for v in values if isinstance(v, SparseRows)])
-    return torch.cat([dense(v) for v in values], dim=1)
-
-
-def side_by_side(pieces: list[SparseRows]) -> SparseRows:
-    """Sparse rows next to each other, shape (n, m_1 + m_2 + ...)."""
-    starts = [sum(piece.shape[1] for piece in pieces[:i]) for i in range(len(pieces) + 1)]
-    row = torch.cat([piece.row_of_entry() for piece in pieces])
-    column = torch.cat([piece.indices + start for piece, start in zip(pieces, starts, strict=False)])
-    value = torch.cat([piece.values for piece in pieces])
-    order = row.argsort(stable=True)
-    return SparseRows.from_entries(row[order], column[order], value[order], (len(pieces[0]), starts[-1]))
+    return values[0] if len(values) == 1 else side_by_side(values)
 
 
 def checked_codes(outcome: Outcome) -> Codes:
@@ -134,7 +133,9 @@ def _random_dictionary(outcome: Outcome, seed: int) -> Outcome:
 def _oracle(outcome: Outcome, seed: int) -> Outcome:
     truth = truth_of(outcome)
     atoms = truth.dictionary(outcome.view)
-    bias = truth.facts.get(f"bias/{outcome.view}")
+    views = apart(outcome.view)
+    known = all(f"bias/{view}" in truth.facts for view in views)
+    bias = torch.cat([truth.facts[f"bias/{view}"] for view in views]) if known else None
 
     def decode(codes: Codes) -> Tensor:
         described = torch.cat([dense(codes[i : i + BLOCK]) @ atoms.to(_device(codes)) for i in range(0, len(codes), BLOCK)])
@@ -142,7 +143,7 @@ def _oracle(outcome: Outcome, seed: int) -> Outcome:
 
     return replace(
         outcome,
-        codes=truth.oracle(outcome.sample.observed, outcome.view),
+        codes=truth.codes(outcome.sample.observed, outcome.view),
         dictionary=atoms,
         decode=decode,
         encode=None,

@@ -136,6 +136,20 @@ Rows: TypeAlias = "Tensor | SparseRows"
 Codes: TypeAlias = "Tensor | SparseRows"
 
 
+def side_by_side(pieces: list[Any]) -> Rows:
+    """Rows next to each other, shape (n, m_1 + m_2 + ...); sparse where all pieces are."""
+    import torch
+
+    if not all(isinstance(piece, SparseRows) for piece in pieces):
+        return torch.cat([piece.dense() if isinstance(piece, SparseRows) else piece for piece in pieces], dim=1)
+    starts = [sum(piece.shape[1] for piece in pieces[:i]) for i in range(len(pieces) + 1)]
+    row = torch.cat([piece.row_of_entry() for piece in pieces])
+    column = torch.cat([piece.indices + start for piece, start in zip(pieces, starts, strict=False)])
+    value = torch.cat([piece.values for piece in pieces])
+    order = row.argsort(stable=True)
+    return SparseRows.from_entries(row[order], column[order], value[order], (len(pieces[0]), starts[-1]))
+
+
 @dataclass(frozen=True, slots=True)
 class Shows:
     """What a view shows. A view is not a level: a real model has many views and no known levels."""
@@ -193,6 +207,30 @@ class Observed:
             wanted = "no view was named" if view is None else f"there is no view {view!r}"
             raise InvalidInput(f"{wanted}: set view to one of {', '.join(map(repr, self.views))}")
         return view
+
+    def names_of(self, views: Iterable[str] | None) -> tuple[str, ...]:
+        """The names of the views that are meant: `views` themselves, or all there are, in their order."""
+        return tuple(self.views) if views is None else tuple(self.name_of(name) for name in views)
+
+    def view(self, name: str) -> View:
+        """A view by its name; or several side by side, by their names joined with ``+``, see `joined`."""
+        if name in self.views:
+            return self.views[name]
+        parts = [self.views[self.name_of(part)] for part in apart(name)]
+        import torch
+
+        values = [part.values.dense() if isinstance(part.values, SparseRows) else part.values for part in parts]
+        return View(torch.cat(values, dim=1), Shows(tuple(dict.fromkeys(level for part in parts for level in part.shows.levels))))
+
+
+def joined(views: Iterable[str]) -> str:
+    """The name of several views side by side, for an estimator that reads them all and has codes of its own for each."""
+    return "+".join(views)
+
+
+def apart(view: str) -> tuple[str, ...]:
+    """The views that a name stands for, see `joined`."""
+    return tuple(view.split("+"))
 
 
 @dataclass(frozen=True)
@@ -285,12 +323,20 @@ class Truth(ABC):
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def dictionary(self, view: str) -> Tensor:
-        """True atoms of every concept that `view` shows, level by level, shape (c, d)."""
+        """True atoms of every concept that `view` shows, level by level, shape (c, d); 0 in the views that do not show the concept."""
         import torch
 
-        if view not in self.dictionaries:
-            raise NotApplicable(f"the truth holds no dictionary for view {view!r}")
-        return torch.cat(list(self.dictionaries[view].values()))
+        parts = (view,) if view in self.dictionaries else apart(view)
+        for part in parts:
+            if part not in self.dictionaries:
+                raise NotApplicable(f"the truth holds no dictionary for view {part!r}")
+        atoms: Tensor = torch.block_diag(*(torch.cat(list(self.dictionaries[part].values())) for part in parts))  # type: ignore[no-untyped-call]
+        return atoms
+
+    def written(self, view: str) -> tuple[int, ...]:
+        """Levels whose concepts have atoms in `view`, in the order of `dictionary`; () where there is none."""
+        parts = (view,) if view in self.dictionaries else apart(view)
+        return tuple(level for part in parts for level in self.dictionaries.get(part, ()))
 
     def identified(self, view: str) -> tuple[str, ...]:
         """Names of `INVARIANCES` up to which theorems identify the concepts that `view` shows, where they apply; () if none promises any.
@@ -298,14 +344,30 @@ class Truth(ABC):
         States up to relabelling; others up to scale and sign where they are written along directions, else up to an invertible map of
         each; all up to permutation.
         """
-        kinds = {self.levels[level].kind for level in self.dictionaries.get(view, range(len(self.levels)))}
+        written = self.written(view)
+        kinds = {self.levels[level].kind for level in written or range(len(self.levels))}
         if "states" in kinds:
             return ("permutation", "relabelling") if kinds == {"states"} else ()
-        return ("permutation", "sign", "scale") if view in self.dictionaries else ("permutation", "sign", "monotone")
+        return ("permutation", "sign", "scale") if written else ("permutation", "sign", "monotone")
 
     @abstractmethod
     def oracle(self, observed: Observed, view: str) -> Codes:
-        """The best codes of `observed` that knowledge of the truth gives, shape (n, c), in the order of `dictionary`."""
+        """The best codes of `observed` that knowledge of the truth gives, shape (n, c), in the order of `dictionary`; of one view."""
+
+    def codes(self, observed: Observed, view: str) -> Codes:
+        """`oracle` of a view, or of several side by side, see `joined`.
+
+        Raises
+        ------
+        NotApplicable
+            If two of the views show the same level.
+        """
+        if view in observed.views:
+            return self.oracle(observed, view)
+        levels = [level for part in apart(view) for level in observed.view(part).shows.levels]
+        if len(set(levels)) < len(levels):
+            raise NotApplicable(f"views {view!r} show a level twice: there is no best code of each concept")
+        return side_by_side([self.oracle(observed, part) for part in apart(view)])
 
 
 # ----------------------------------------------------------------------------------------------------------- components
@@ -439,7 +501,8 @@ class Estimator(Component, ABC):
 
     Optional attributes after `fit`: ``dictionary_`` (m, d), the direction each code writes along; ``history_``, learning curves as
     lists; where a hierarchy is learned, ``constituents_`` and with it ``levels_``, ``n_states_`` and ``direction_``, one entry per code,
-    see `Structure`.
+    see `Structure`. An estimator of several views has a parameter ``views``, names or None for all, instead of ``view``; its codes are
+    scored against what these views show side by side, see `joined`.
     """
 
     needs_truth: ClassVar[bool] = False

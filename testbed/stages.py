@@ -44,6 +44,7 @@ from testbed.contracts import (
     Truth,
     UnusableCheckpoint,
     is_resumable,
+    joined,
     seed_of,
 )
 from testbed.plan import Group, Sampling, Stage, Trial, Use
@@ -305,7 +306,7 @@ def encode(store: Store, trial: Trial, sampled: Record, estimator: Callable[[], 
         pieces = []
         view = ""
         for observed in ShardReader(sampled.folder / "test", device):
-            view = observed.name_of(getattr(model, "view", None))
+            view = _view_of(model, observed)
             for start in range(0, len(observed), BLOCK):
                 rows = observed[start : start + BLOCK]
                 pieces.append(_checked_codes(model.encode(rows), len(rows), trial.estimator))
@@ -324,6 +325,14 @@ def encode(store: Store, trial: Trial, sampled: Record, estimator: Callable[[], 
         }
 
     return _stored(store, trial.encode, device, count, compute)
+
+
+def _view_of(model: Estimator, observed: Observed) -> str:
+    """The view whose codes an estimator gives: the one it names, or all that it reads, side by side."""
+    view = getattr(model, "view", None)
+    if view is None and hasattr(model, "views"):
+        return joined(observed.names_of(model.views))
+    return observed.name_of(view)
 
 
 def _checked_codes(given: Any, n: int, use: Use) -> Codes:

@@ -17,11 +17,14 @@ from testbed.contracts import (
     NotExpressible,
     Observed,
     Sample,
+    Shows,
     SparseRows,
     Structure,
     View,
     concatenate,
+    joined,
     seed_of,
+    side_by_side,
 )
 
 
@@ -105,6 +108,25 @@ def test_the_only_view_needs_no_name_and_of_several_one_must_be_named():
         two.name_of(None)
     with pytest.raises(InvalidInput, match="no view 'c'"):
         two.name_of("c")
+
+
+def test_views_stand_side_by_side_under_their_joined_names():
+    a, b = torch.arange(6.0).reshape(3, 2), torch.tensor([[0.0], [4], [0]])
+    observed = Observed({"low": View(a, Shows((1,))), "high": View(SparseRows.from_dense(b), Shows((0,)))})
+    assert observed.names_of(None) == ("low", "high")
+    both = observed.view(joined(observed.names_of(["high", "low"])))
+    assert torch.equal(both.values, torch.cat([b, a], dim=1))
+    assert both.shows.levels == (0, 1)
+    assert observed.view("low") is observed.views["low"]
+    with pytest.raises(InvalidInput, match="no view 'middle'"):
+        observed.view("low+middle")
+
+
+def test_sparse_rows_stand_side_by_side():
+    a, b = torch.tensor([[1.0, 0], [0, 2]]), torch.tensor([[0.0], [3]])
+    whole = side_by_side([SparseRows.from_dense(a), SparseRows.from_dense(b)])
+    assert torch.equal(whole.dense(), torch.cat([a, b], dim=1))
+    assert torch.equal(side_by_side([a, SparseRows.from_dense(b)]), torch.cat([a, b], dim=1))
 
 
 def test_a_seed_depends_on_every_part_and_stays_what_it_is():

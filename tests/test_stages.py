@@ -1,11 +1,13 @@
 """Stages on a device: rows and estimators are there, scores are made on the CPU."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from testbed.contracts import InvalidInput, Observed, SparseRows, View
 from testbed.runner import run
-from testbed.stages import _beside, machine
+from testbed.stages import _beside, _view_of, machine
 
 
 def test_threads_are_held_while_a_stage_runs_and_given_back_after():
@@ -36,3 +38,12 @@ def test_the_tiny_preset_runs_on_cuda(tmp_path):
     assert not results.failures
     board = results.scores[(results.scores.evaluator == "decoder_mcc") & (results.scores.part == "")].groupby("estimator").value.mean()
     assert board["topk_sae"] > board["random_dictionary"] + 0.2
+
+
+def test_an_estimator_of_several_views_is_scored_against_all_that_it_reads():
+    observed = Observed({"low": View(torch.ones(3, 2)), "high": View(torch.ones(3, 1))})
+    assert _view_of(SimpleNamespace(views=None), observed) == "low+high"
+    assert _view_of(SimpleNamespace(views=["high"]), observed) == "high"
+    assert _view_of(SimpleNamespace(views=["high", "low"], view="low"), observed) == "low"
+    with pytest.raises(InvalidInput, match="no view was named"):
+        _view_of(SimpleNamespace(view=None), observed)

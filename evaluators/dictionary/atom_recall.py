@@ -58,4 +58,4 @@ class AtomRecall(Evaluator):
         recall, precision = float(near.mean()), float(near.sum()) / max(1, int(alive.sum()))
         parts = {"precision": precision, "f1": 2 * recall * precision / max(recall + precision, 1e-300)}
         parts |= {f"recall_{t:g}": float((matched >= t).double().mean()) for t in self.also}
-        return Scores(recall, parts | means_by_level(near, truth, tuple(truth.dictionaries[outcome.view])))
+        return Scores(recall, parts | means_by_level(near, truth, truth.written(outcome.view)))

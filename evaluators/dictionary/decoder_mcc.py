@@ -43,4 +43,4 @@ class DecoderMCC(Evaluator):
         alive = active(checked_codes(outcome)).to(atoms.device)
         similarity = cosine(atoms, dictionary).mul_(alive)  # (c, m)
         matched = matched_similarity(similarity, similarity)
-        return Scores(float(matched.mean()), means_by_level(matched, truth, tuple(truth.dictionaries[outcome.view])))
+        return Scores(float(matched.mean()), means_by_level(matched, truth, truth.written(outcome.view)))

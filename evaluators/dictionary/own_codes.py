@@ -68,7 +68,7 @@ def written_levels(outcome: Outcome, kinds: tuple[str, ...] = ("sparse",)) -> tu
     """
     truth = truth_of(outcome)
     truth.dictionary(outcome.view)
-    levels = tuple(truth.dictionaries[outcome.view])
+    levels = truth.written(outcome.view)
     if set(levels) != set(shown_levels(outcome, kinds)):
         raise NotApplicable(f"the true dictionary of view {outcome.view!r} is of levels {levels}, its latents are not")
     return levels

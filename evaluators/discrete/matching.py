@@ -104,7 +104,7 @@ def match_states(outcome: Outcome) -> MatchedStates:
     has = column >= 0
     found[:, has] = states_of(columns(codes, column[has]))
     sizes = [outcome.sample.latents[level].shape[1] for level in levels]
-    shown = outcome.sample.observed.views[outcome.view].shows.levels
+    shown = outcome.sample.observed.view(outcome.view).shows.levels
     level_of = np.repeat(levels, sizes)
     return MatchedStates(
         levels=levels,

@@ -12,7 +12,7 @@ def _states_oracle(outcome: Outcome, seed: int) -> Outcome:
     truth = truth_of(outcome)
     return replace(
         outcome,
-        codes=truth.oracle(outcome.sample.observed, outcome.view),
+        codes=truth.codes(outcome.sample.observed, outcome.view),
         dictionary=None,
         decode=None,
         encode=None,

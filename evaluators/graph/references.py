@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from evaluators.calibration import side_by_side, true_structure, truth_of
+from evaluators.calibration import true_structure, truth_of
 from evaluators.graph.matching import structure_of
-from testbed.contracts import Codes, Outcome, Reference, Rows, SparseRows
+from testbed.contracts import Codes, Outcome, Reference, Rows, SparseRows, side_by_side
 from testbed.numerics.graphs import constituents_of, edges_of, random_edges, undirected
 from testbed.numerics.matching import dense
 
@@ -29,23 +29,16 @@ def _random_graph(outcome: Outcome, seed: int) -> Outcome:
 def _graph_oracle(outcome: Outcome, seed: int) -> Outcome:
     truth = truth_of(outcome)
     levels = tuple(sorted(outcome.sample.latents))
-    told = truth.oracle(outcome.sample.observed, outcome.view)
-    which = tuple(truth.dictionaries[outcome.view]) if outcome.view in truth.dictionaries else tuple(range(len(truth.levels)))
+    told = truth.codes(outcome.sample.observed, outcome.view)
+    which = truth.written(outcome.view) or tuple(range(len(truth.levels)))
     width = [truth.levels[level].size for level in which]
     pieces: dict[int, Codes] = {}
     if sum(width) == told.shape[1]:
         sparse = isinstance(told, SparseRows)
         split = torch.split(dense(told), width, dim=1)
         pieces = {level: SparseRows.from_dense(x) if sparse else x for level, x in zip(which, split, strict=True)}
-    codes = [pieces.get(level, outcome.sample.latents[level]) for level in levels]
-    return replace(outcome, codes=_beside(codes), dictionary=None, decode=None, encode=None, structure=true_structure(truth, levels))
-
-
-def _beside(pieces: list[Rows]) -> Codes:
-    sparse = [piece for piece in pieces if isinstance(piece, SparseRows)]
-    if len(sparse) == len(pieces):
-        return side_by_side(sparse)
-    return torch.cat([dense(piece) for piece in pieces], dim=1)
+    codes: list[Rows] = [pieces.get(level, outcome.sample.latents[level]) for level in levels]
+    return replace(outcome, codes=side_by_side(codes), dictionary=None, decode=None, encode=None, structure=true_structure(truth, levels))
 
 
 RANDOM_GRAPH = Reference("random_graph", "trial", _random_graph)

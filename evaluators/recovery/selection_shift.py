@@ -97,7 +97,7 @@ class SelectionShift(Evaluator):
 
 def _oracle_codes(outcome: Outcome) -> Callable[[Any], Tensor]:
     truth, view = truth_of(outcome), outcome.view
-    return lambda observed: dense(truth.oracle(observed, view)).float()
+    return lambda observed: dense(truth.codes(observed, view)).float()
 
 
 def _encoder(outcome: Outcome, encode: Callable[[Any], Tensor]) -> Outcome:

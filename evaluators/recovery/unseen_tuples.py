@@ -148,7 +148,7 @@ def _states(outcome: Outcome, codes: Codes, split: _Split) -> tuple[list[int], l
     """Composites, and the accuracy up to relabelling on seen and on unseen rows."""
     truth = truth_of(outcome)
     levels = state_levels(outcome)
-    hidden = [level for level in levels if level not in outcome.sample.observed.views[outcome.view].shows.levels]
+    hidden = [level for level in levels if level not in outcome.sample.observed.view(outcome.view).shows.levels]
     levels = tuple(hidden) or levels
     for level in levels:
         check_finite(outcome.sample.latents[level], "concepts hold NaN or infinity: check the generator's latents before scoring")

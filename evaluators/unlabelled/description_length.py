@@ -63,7 +63,7 @@ class DescriptionLength(Evaluator):
         codes, dictionary = checked_codes(outcome), dictionary_of(outcome)
         if outcome.decode is None:
             raise NotApplicable("the estimator has no decoder")
-        n, d = outcome.sample.observed.views[outcome.view].values.shape
+        n, d = outcome.sample.observed.view(outcome.view).values.shape
         squared, total = _residual(outcome, codes)
         if not total > 0:
             raise NotApplicable("the held-out rows do not vary: there is nothing to describe")
@@ -83,7 +83,7 @@ class DescriptionLength(Evaluator):
 def _residual(outcome: Outcome, codes: Codes) -> tuple[float, float]:
     """Mean squared norms of the residual, and of the rows about their mean."""
     assert outcome.decode is not None
-    values = outcome.sample.observed.views[outcome.view].values
+    values = outcome.sample.observed.view(outcome.view).values
     starts = range(0, len(values), BLOCK)
     mean = _sum(values) / len(values)
     squared = total = 0.0

@@ -29,7 +29,7 @@ class ExplainedVariance(Evaluator):
         codes = checked_codes(outcome)
         if outcome.decode is None:
             raise NotApplicable("the estimator has no decoder")
-        values = outcome.sample.observed.views[outcome.view].values
+        values = outcome.sample.observed.view(outcome.view).values
         mean = _mean(values)
         error, total = [], []
         for start in range(0, len(values), BLOCK):

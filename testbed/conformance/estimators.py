@@ -21,7 +21,7 @@ from testbed.conformance.promises import (
     run,
     same,
 )
-from testbed.contracts import Estimator, Instance, InvalidInput, NotExpressible, Observed, View
+from testbed.contracts import Estimator, Instance, InvalidInput, NotExpressible, Observed, View, joined
 
 ROWS = 2048
 DATA = {
@@ -46,7 +46,8 @@ def check_estimator(estimator: Estimator) -> list[Check]:
     """Check an estimator against its contract, on a small instance of sparse concepts.
 
     One that reads several views at once, which a parameter such as ``views`` or ``output_view`` shows, is given one view per level,
-    ``level_0`` and ``level_1``, and must refuse plain arrays in `fit`; `view` names the view that its dictionary and `decode` stand for.
+    ``level_0`` and ``level_1``, and must refuse plain arrays in `fit`; `view` names the view that its dictionary and `decode` stand for:
+    all of ``views`` side by side where there is no such parameter.
 
     Parameters
     ----------
@@ -63,7 +64,8 @@ def check_estimator(estimator: Estimator) -> list[Check]:
     observed = sample.observed
     wanted = getattr(estimator, "view", None)
     name: str = wanted if wanted in observed.views else next(iter(observed.views))  # type: ignore[assignment]
-    x = dense(observed.views[name].values)
+    told = joined(observed.names_of(estimator.views)) if wanted is None and hasattr(estimator, "views") else name
+    x = dense(observed.view(told).values)
 
     def changed(change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
         """The data with every view changed: an array where there is one view."""
@@ -140,12 +142,16 @@ def check_estimator(estimator: Estimator) -> list[Check]:
         keep(same(model().encode(observed), model().encode(x), 1e-6), "an array is encoded otherwise than the view that holds it")
 
     def wrong_data() -> None:
-        spoiled = x.clone()
+        spoiled = dense(observed.views[name].values).clone()
         spoiled[5, 0] = float("nan")
         views = {**observed.views, name: View(spoiled, observed.views[name].shows)}
         refuses(lambda: fit(Observed(views)), "NaN in the data")
         if "view" in estimator.parameter_names():
             refuses(lambda: _fit(estimator.clone().set_params(view="no such view"), observed, 3, world), "a view that is not there")
+        elif "views" in estimator.parameter_names():
+            refuses(
+                lambda: _fit(estimator.clone().set_params(views=[name, "no such view"]), observed, 3, world), "a view that is not there"
+            )
 
     def hard_data() -> None:
         narrow = changed(lambda x: x[:, :1].contiguous())

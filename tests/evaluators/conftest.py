@@ -35,6 +35,23 @@ def make_world(n=2000, sizes=(3, 5), d=12, seed=0, noise=0.0):
     return Outcome(z, sample, "mixed", atoms, lambda codes: as_dense(codes) @ atoms + bias, truth)
 
 
+def make_several(n=500, sizes=(3, 5), d=12, seed=0):
+    """The same with one view per level, and an estimator that reads both."""
+    g = torch.Generator().manual_seed(seed)
+    z = [torch.rand(n, c, generator=g) * (torch.rand(n, c, generator=g) < 0.3) for c in sizes]
+    atoms = [normalize(torch.randn(c, d, generator=g), dim=1) for c in sizes]
+    names = [f"level_{level}" for level in range(len(sizes))]
+    truth = HandMadeTruth(
+        levels=tuple(Level("sparse", size) for size in sizes),
+        constituents={0: tuple(tuple(range(i, i + 2)) for i in range(sizes[0])), 1: ((),) * sizes[1]},
+        dictionaries={name: {level: atoms[level]} for level, name in enumerate(names)},
+        facts={f"bias/{name}": torch.full((d,), float(level)) for level, name in enumerate(names)},
+    )
+    views = {name: View(z[i] @ atoms[i] + i, Shows(levels=(i,))) for i, name in enumerate(names)}
+    sample = Sample(Observed(views), {i: SparseRows.from_dense(part) for i, part in enumerate(z)})
+    return Outcome(torch.cat(z, dim=1), sample, "+".join(names), truth=truth)
+
+
 def as_dense(codes):
     return codes.dense() if isinstance(codes, SparseRows) else codes
 
@@ -42,3 +59,8 @@ def as_dense(codes):
 @pytest.fixture
 def perfect():
     return make_world()
+
+
+@pytest.fixture
+def several():
+    return make_several()

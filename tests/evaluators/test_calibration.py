@@ -11,9 +11,9 @@ from evaluators.calibration import (
     PERMUTED_CODES,
     RANDOM_DICTIONARY,
     RANDOM_ROTATION,
-    side_by_side,
 )
 from testbed.contracts import NotApplicable, SparseRows
+from testbed.numerics.matching import dense
 
 ALL = [COMMON_FACTOR, ORACLE, PERMUTED_CODES, RANDOM_DICTIONARY, RANDOM_ROTATION]
 
@@ -75,7 +75,11 @@ def test_without_a_truth_there_is_no_reference_of_an_instance(perfect, reference
         reference.make(replace(perfect, truth=None), 0)
 
 
-def test_sparse_rows_stand_side_by_side():
-    a, b = torch.tensor([[1.0, 0], [0, 2]]), torch.tensor([[0.0], [3]])
-    joined = side_by_side([SparseRows.from_dense(a), SparseRows.from_dense(b)])
-    assert torch.equal(joined.dense(), torch.cat([a, b], dim=1))
+def test_the_oracle_of_several_views_is_theirs_side_by_side(several):
+    whole = ORACLE.make(blank(several), 0)
+    apart = [ORACLE.make(blank(replace(several, view=f"level_{level}")), 0) for level in (0, 1)]
+    assert torch.equal(dense(whole.codes), torch.cat([dense(one.codes) for one in apart], dim=1))
+    assert torch.equal(whole.dictionary, torch.block_diag(*(one.dictionary for one in apart)))
+    x = [several.sample.observed.views[f"level_{level}"].values for level in (0, 1)]
+    assert torch.allclose(whole.decode(whole.codes), torch.cat(x, dim=1), atol=1e-4)
+    assert whole.structure.levels == (0,) * 3 + (1,) * 5
