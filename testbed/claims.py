@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.contracts import InvalidInput
 from testbed.results import Results
-from testbed.stats import Interval, mean_interval, paired_difference
+from testbed.stats import Interval, differences, mean_interval, median_interval, proportion_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,7 @@ class Verdict:
     generator: str
     versus: str
     note: str = ""
+    statistic: str = "mean"
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,9 +54,13 @@ def recorded(folder: Path) -> list[Verdict]:
     if (folder / "run.json").exists() or not path.is_file():
         return []
     try:
-        return [Verdict(**{f.name: entry[f.name] for f in fields(Verdict)}) for entry in json.loads(path.read_bytes())]
+        return [Verdict(**{f.name: _field(entry, f) for f in fields(Verdict)}) for entry in json.loads(path.read_bytes())]
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{path} is not a list of claims ({type(error).__name__}: {error}): write it anew with make bench") from None
+
+
+def _field(entry: Mapping[str, Any], field: Field[Any]) -> Any:
+    return entry[field.name] if field.default is MISSING else entry.get(field.name, field.default)
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -93,6 +98,7 @@ def _judge(results: Results, claim: Mapping[str, Any], generator: str) -> Verdic
         "estimator": claim["where"]["estimator"],
         "generator": generator,
         "versus": _name(versus),
+        "statistic": _statistic(claim),
     }
     number = float(versus) if isinstance(versus, int | float) else None
     sign = -1.0 if claim["test"] == "below" else 1.0
@@ -104,7 +110,7 @@ def _judge(results: Results, claim: Mapping[str, Any], generator: str) -> Verdic
         return Verdict(**about, verdict="undecided", value=None, low=None, high=None, bar=bar, n=0, note=str(reason))
     verdict = _verdict(found, claim["test"], bar)
     low, high = (None, None) if math.isnan(found.low) else (found.low, found.high)
-    note = "one value has no interval" if low is None else ""
+    note = ("one value has no interval" if found.n == 1 else found.method) if low is None else ""
     return Verdict(**about, verdict=verdict, value=found.mean, low=low, high=high, bar=bar, n=found.n, note=note)
 
 
@@ -121,25 +127,41 @@ def _verdict(found: Interval, test: str, bar: float) -> str:
     return "shown" if inside else "not shown" if outside else "undecided"
 
 
+def _statistic(claim: Mapping[str, Any]) -> str:
+    """What of the units is compared, in words."""
+    kind = claim.get("statistic", "mean")
+    return f"share of at least {claim['threshold']:g}" if kind == "share" else str(kind)
+
+
 def _compare(results: Results, claim: Mapping[str, Any], generator: str) -> Interval:
     """The interval that a claim is about: of the score itself against a number, else of a paired difference."""
+    values, kind = _values(results, claim, generator), claim.get("statistic", "mean")
+    if kind == "share":
+        return proportion_interval(sum(value >= claim["threshold"] for value in values), len(values))
+    if kind == "minimum":
+        return Interval(min(values), min(values), min(values), len(values), "the smallest of these")
+    return median_interval(values) if kind == "median" else mean_interval(values)
+
+
+def _values(results: Results, claim: Mapping[str, Any], generator: str) -> list[float]:
+    """What is compared, per unit: the score, or its difference from what it is compared with."""
     versus, estimator = claim["versus"], claim["where"]["estimator"]
+    shift = float(versus) if isinstance(versus, int | float) and claim["test"] == "within" else 0.0
     if claim["unit"] == "group":
         own = _by_group(results, claim["score"], generator, estimator)
         if isinstance(versus, int | float):
-            return mean_interval([value - (versus if claim["test"] == "within" else 0.0) for value in own.values()])
+            return [value - shift for value in own.values()]
         if not isinstance(versus, dict):
             raise ValueError("a claim over documents compares with a number or with another estimator")
-        others = _by_group(results, claim["score"], versus["generator"] or generator, versus["estimator"] or estimator)
-        return paired_difference(own, others)
+        return differences(own, _by_group(results, claim["score"], versus["generator"] or generator, versus["estimator"] or estimator))
     values = by_instance(results, claim["score"], generator, estimator, "value")
     if isinstance(versus, int | float):
-        shift = float(versus) if claim["test"] == "within" else 0.0
-        return mean_interval([value - shift for value in values.values()])
+        return [value - shift for value in values.values()]
     if isinstance(versus, str):
-        return paired_difference(values, by_instance(results, claim["score"], generator, estimator, versus))
-    other = by_instance(results, claim["score"], versus["generator"] or generator, versus["estimator"] or estimator, "value")
-    return paired_difference(values, other)
+        return differences(values, by_instance(results, claim["score"], generator, estimator, versus))
+    return differences(
+        values, by_instance(results, claim["score"], versus["generator"] or generator, versus["estimator"] or estimator, "value")
+    )
 
 
 def _rows(results: Results, score: str, generator: str, estimator: str) -> pd.DataFrame:

@@ -102,7 +102,8 @@ class ClaimEntry(_Strict):
 
     `versus` is a number, ``"chance"``, ``"ceiling"``, ``"floor:NAME"``, or another estimator or generator. `margin` moves the bar:
     ``above`` means value - versus > margin, ``below`` < -margin, ``within`` |value - versus| < margin. `unit` is what the interval is
-    over: instances, or the groups of rows (documents) of a real model's held-out text.
+    over: instances, or the groups of rows (documents) of a real model's held-out text. `statistic` is what is compared: the mean or median
+    over units, the smallest of them, or the share of units whose score is at least `threshold` (then `versus` is the share that is wanted).
     """
 
     id: Name
@@ -113,6 +114,8 @@ class ClaimEntry(_Strict):
     margin: float = 0.0
     test: Literal["above", "below", "within"] = "above"
     unit: Literal["instance", "group"] = "instance"
+    statistic: Literal["mean", "median", "minimum", "share"] = "mean"
+    threshold: float | None = None
 
 
 class Suite(_Strict):
@@ -504,6 +507,12 @@ def _claim_problem(suite: Suite, claim: ClaimEntry) -> str | None:
     for kind, label in wanted:
         if label not in labels[kind]:
             return f"there is no {kind} {label!r}{suggest(label, labels[kind])}"
+    if (claim.statistic == "share") != (claim.threshold is not None):
+        return "a share, and nothing else, has a threshold: the score from which on an instance counts"
+    if claim.statistic == "share" and (not isinstance(claim.versus, float | int) or not 0 <= claim.versus <= 1):
+        return f"versus is the share that is wanted, from 0 to 1, not {claim.versus!r}"
+    if claim.statistic == "share" and claim.test == "within":
+        return "a share is above or below the one that is wanted, not within something of it"
     return None
 
 

@@ -94,6 +94,7 @@ def show_claims(verdicts: Sequence[Verdict]) -> None:
     for v in verdicts:
         value = "-" if v.value is None else number(v.value) + ("" if v.low is None else f"  [{number(v.low)}, {number(v.high)}]")
         sign = {"above": ">", "below": "<", "within": "within ±"}[v.test]
+        value = value if v.statistic == "mean" else f"{v.statistic}: {value}"
         table.add_row(v.id + (f"\n  {v.note}" if v.note else ""), MARKS[v.verdict], value, f"{sign} {number(v.bar)}", f"{v.n} {v.unit}s")
     console.print(table)
 

@@ -78,6 +78,35 @@ def test_a_claim_is_shown_when_its_interval_is_beyond_the_bar(claim, verdict, ba
     assert found.n == 3
 
 
+TEN = {"a": [[0.5], *([0.9 + 0.01 * i] for i in range(9))], "b": [[0.4]] * 10}
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict", "value"),
+    [
+        ({"versus": 0.89, "statistic": "median"}, "shown", 0.935),  # the second of ten is .90
+        ({"versus": 0.905, "statistic": "median"}, "undecided", 0.935),
+        ({"versus": 0.89, "statistic": "mean"}, "undecided", 0.896),
+        ({"versus": {"estimator": "b"}, "margin": 0.4, "statistic": "median"}, "shown", 0.535),
+        ({"versus": 0.45, "statistic": "minimum"}, "shown", 0.5),
+        ({"versus": 0.6, "statistic": "minimum"}, "not shown", 0.5),
+        ({"versus": 0.5, "statistic": "share", "threshold": 0.9}, "shown", 0.9),  # 9 of 10: [.555, .997]
+        ({"versus": 0.6, "statistic": "share", "threshold": 0.9}, "undecided", 0.9),
+        ({"versus": 0.5, "statistic": "share", "threshold": 0.99, "test": "below"}, "shown", 0.0),
+    ],
+)
+def test_a_claim_can_be_about_a_median_a_minimum_or_a_share(claim, verdict, value):
+    (found,) = judge(results(claim, TEN))
+    assert (found.verdict, found.n) == (verdict, 10)
+    assert found.value == pytest.approx(value)
+    assert claim["statistic"].split()[0] in found.statistic
+
+
+def test_five_values_give_a_median_no_interval():
+    (found,) = judge(results({"versus": 0.1, "statistic": "median"}, {"a": [[0.9]] * 5}))
+    assert (found.verdict, found.low, found.note) == ("undecided", None, "too few values for order statistics")
+
+
 def test_fit_seeds_are_averaged_first_and_are_not_instances():
     (found,) = judge(results({"versus": 0.5}, {"a": [[0.9, 0.7], [0.8, 0.8]]}))
     assert found.n == 2

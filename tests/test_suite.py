@@ -50,6 +50,9 @@ BAD = [
     (changed("claim", value=[{**CLAIM, "versus": {"estimator": "pcaa"}}]), r"claim 'c': there is no estimator 'pcaa'; did you mean 'pca'"),
     (changed("claim", value=[{**CLAIM, "score": "mcc"}]), "there is no evaluator 'mcc'"),
     (changed("claim", value=[{**CLAIM, "where": {"estimater": "pca"}}]), "claim.*estimat"),
+    (changed("claim", value=[{**CLAIM, "statistic": "share", "versus": 0.5}]), "a share, and nothing else, has a threshold"),
+    (changed("claim", value=[{**CLAIM, "threshold": 0.5}]), "a share, and nothing else, has a threshold"),
+    (changed("claim", value=[{**CLAIM, "statistic": "share", "threshold": 0.5}]), "versus is the share that is wanted, from 0 to 1"),
     (changed("claim", value=[{**CLAIM, "versus": {}}]), "versus names one estimator or one generator"),
 ]
 

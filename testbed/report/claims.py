@@ -102,7 +102,8 @@ def _exact(v: Verdict) -> str:
     except ValueError:
         compared = f" − {v.versus}"
     sign = {"above": ">", "below": "<", "within": "within ±"}[v.test]
-    return f"{v.score}: {v.estimator}{compared} {sign}{'' if v.test == 'within' else ' '}{number(v.bar)}"
+    statistic = "" if v.statistic == "mean" else f"{v.statistic}, "
+    return f"{statistic}{v.score}: {v.estimator}{compared} {sign}{'' if v.test == 'within' else ' '}{number(v.bar)}"
 
 
 def _bars(v: Verdict) -> tuple[float, ...]:

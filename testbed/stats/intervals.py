@@ -176,3 +176,23 @@ def proportion_interval(successes: int, n: int, level: float = LEVEL) -> Interva
         raise ValueError(f"{successes} successes of {n} is not a proportion")
     found = stats.binomtest(successes, n).proportion_ci(level, method="exact")
     return Interval(successes / n, float(found.low), float(found.high), n, "Clopper-Pearson")
+
+
+def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    r"""Interval of a median between two order statistics: it covers at least `level` whatever the law.
+
+    .. math:: P\big(x_{(r)} \le m \le x_{(n+1-r)}\big) \ge 1 - 2\, P\big(\mathrm{Bin}(n, \tfrac12) < r\big)
+
+    with the largest r that keeps the level; there is none below 6 values, and `low` and `high` are NaN then.
+    """
+    import numpy as np
+    from scipy import stats
+
+    x = np.sort(np.asarray(values, dtype=float))
+    if len(x) == 0 or not np.isfinite(x).all():
+        raise ValueError(f"an interval needs finite values, at least one, not {list(values)}")
+    n = len(x)
+    kept = [r for r in range(1, n // 2 + 1) if 2 * stats.binom.cdf(r - 1, n, 0.5) <= 1 - level]
+    if not kept:
+        return Interval(float(np.median(x)), math.nan, math.nan, n, "too few values for order statistics")
+    return Interval(float(np.median(x)), float(x[kept[-1] - 1]), float(x[n - kept[-1]]), n, "order statistics")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import binom
 
-from testbed.stats import mean_interval, paired_difference, proportion_interval
+from testbed.stats import mean_interval, median_interval, paired_difference, proportion_interval
 from testbed.stats.intervals import BOOTSTRAP_FROM, RESAMPLES, symmetric_quantiles
 
 
@@ -142,3 +142,18 @@ def test_exact_intervals_of_proportions_cover_at_least_what_they_say(n):
     for p in np.linspace(0.01, 0.99, 25):
         inside = sum(binom(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1) if found[k].low <= p <= found[k].high)
         assert inside >= 0.95 - 1e-9
+
+
+def test_a_median_lies_between_order_statistics_that_the_binomial_law_gives():
+    found = median_interval(list(range(10)))
+    assert (found.mean, found.low, found.high) == (4.5, 1, 8)  # the second and the ninth of ten: 97.9 %
+    assert math.isnan(median_interval([1.0] * 5).low)
+    assert median_interval([3.0, 1, 2, 5, 4, 6]).low == 1
+    with pytest.raises(ValueError, match="finite"):
+        median_interval([])
+
+
+def test_order_statistics_cover_the_median_of_a_skewed_law():
+    rng = np.random.default_rng(0)
+    covered = [found.low <= np.log(2) <= found.high for found in map(median_interval, rng.exponential(size=(2_000, 12)).tolist())]
+    assert np.mean(covered) >= 0.95
