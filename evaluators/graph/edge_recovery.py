@@ -33,7 +33,10 @@ class EdgeRecovery(GraphScore):
     """
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
-        """Parts ``precision``, ``recall``, ``F1 undirected``, ``SHD``, and ``level_0`` ...: recall of edges into composites of a level."""
+        """Parts ``precision``, ``recall``, ``F1 undirected``, ``SHD``, and ``level_0`` ...: recall of edges into composites of a level.
+
+        Details: ``graph``, both graphs for the report to draw.
+        """
         graph = self.matched(outcome)
         true, found = graph.true_edges, graph.found_edges
         hits = overlap(true, found)
@@ -46,4 +49,4 @@ class EdgeRecovery(GraphScore):
         }
         into = np.array(graph.true.levels)[true[:, 1]]
         parts |= {f"level_{level}": overlap(true[into == level], found) / int((into == level).sum()) for level in np.unique(into)}
-        return Scores(2 * hits / (len(true) + len(found)), parts)
+        return Scores(2 * hits / (len(true) + len(found)), parts, details={"graph": graph.picture()})

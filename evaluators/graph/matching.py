@@ -56,6 +56,19 @@ class MatchedGraph:
         """Found edges by those names; edges of codes that are matched to no concept are among them."""
         return relabelled(edges_of(self.found.constituents), self.label_of)
 
+    def picture(self) -> dict[str, Any]:
+        """Both graphs by those names, as JSON that a report can draw: nodes with their levels, edges, and which concepts have a code."""
+        found = self.found_edges
+        level = dict(zip(self.label_of.tolist(), self.found.levels, strict=True))
+        strangers = sorted({int(node) for node in found.ravel() if node >= len(self.true.levels)})
+        return {
+            "levels": list(self.true.levels),
+            "edges": self.true_edges.tolist(),
+            "matched": (self.code_of >= 0).tolist(),
+            "found": found.tolist(),
+            "strangers": {str(node): level[node] for node in strangers},
+        }
+
 
 def graph_levels(outcome: Outcome) -> tuple[int, ...]:
     """Levels of the true graph: all that have latents, shown or not, since a found hierarchy speaks of all of them.

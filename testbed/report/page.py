@@ -21,6 +21,7 @@ from testbed.report import listing
 from testbed.report.claims import claims, tally
 from testbed.report.codes import readings
 from testbed.report.figures import galleries
+from testbed.report.graphs import graphs
 from testbed.report.provenance import circumstances
 from testbed.report.tables import boards, standing
 from testbed.report.text import counted, number, plain, script_json, seconds
@@ -69,6 +70,7 @@ def render(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> str:
         "specs": Markup(script_json(specs)),
         "plotly": _plotly() if specs else "",
         "readings": readings(results),
+        "graphs": graphs(results),
         "absent": listing.absent(results),
         "not_stored": listing.not_stored(results),
         "failures": listing.failures(results),
