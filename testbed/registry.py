@@ -23,6 +23,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "continuous_hierarchy": "generators.selection.continuous.family:ContinuousHierarchy",
         "classic_hierarchy": "generators.controls.classic_hierarchy:ClassicHierarchy",
         "joint_emission_twin": "generators.controls.joint_emission:JointEmissionTwin",
+        "classic_states": "generators.controls.classic_states:ClassicStates",
+        "joint_emission_states": "generators.controls.joint_emission_states:JointEmissionStates",
         "independent_concepts": "generators.controls.independent:IndependentConcepts",
         "correlated_concepts": "generators.controls.correlated:CorrelatedConcepts",
         "shuffled_levels": "generators.controls.shuffled_levels:ShuffledLevels",
@@ -78,6 +80,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "identity": "testbed.estimators.baselines.identity:Identity",
         "raw_neurons": "testbed.estimators.baselines.raw_neurons:RawNeurons",
         "supervised_probe": "testbed.estimators.baselines.supervised_probe:SupervisedProbe",
+        "oracle_codes": "testbed.estimators.baselines.oracle_codes:OracleCodes",
         "oracle_dictionary": "testbed.estimators.baselines.oracle_dictionary:OracleDictionary",
     },
     "evaluators": {
