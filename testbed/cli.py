@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from testbed.claims import Verdict
     from testbed.results import Results
 
 app = typer.Typer(
@@ -78,9 +79,9 @@ def run(
     from testbed.terminal import Bars, console, show_plan
 
     plans = plan_suite(suite, preset=preset, settings=settings or (), only=only or (), on=device.value)
-    failed = False
+    base = out if out is not None else Path("runs") / Path(suite).stem
+    failed, finished = False, []
     for plan in plans:
-        base = out if out is not None else Path("runs") / Path(suite).stem
         folder = base / plan.suite.name if len(plans) > 1 else base
         if dry_run:
             show_plan(plan, folder, *missing(plan, Store(folder)))
@@ -93,13 +94,15 @@ def run(
             raise typer.Exit(130) from None
         console.print(summary.sentence(), highlight=False)
         failed |= bool(summary.failed)
-        _finish(folder)
+        finished.append(_finish(folder))
+    if len(finished) > 1:
+        _together(base, finished)
     if failed:
         raise typer.Exit(1)
 
 
-def _finish(folder: Path) -> None:
-    """After a run: claims, leaderboard, index and report."""
+def _finish(folder: Path) -> tuple[dict[str, Any], list[Verdict]]:
+    """After a run: claims, leaderboard, index and report. Gives the suite and the verdicts on its claims."""
     from testbed.claims import judge
     from testbed.report import write_report
     from testbed.results import gather, leaderboard, write_index
@@ -115,6 +118,21 @@ def _finish(folder: Path) -> None:
     show_claims(verdicts)
     show_failures(results)
     console.print(f"Report: [bold]{write_report(folder, results, verdicts)}[/bold]", soft_wrap=True, highlight=False)
+    return results.run["suite"], verdicts
+
+
+def _together(folder: Path, finished: list[tuple[dict[str, Any], list[Verdict]]]) -> None:
+    """After all suites of a folder: their claims in one table and on one page."""
+    from dataclasses import replace
+
+    from testbed.report import write_overview
+    from testbed.store import write_json
+    from testbed.terminal import console, show_claims
+
+    verdicts = [replace(verdict, id=f"{suite['name']}/{verdict.id}") for suite, found in finished for verdict in found]
+    write_json(folder / "claims.json", [verdict.as_json() for verdict in verdicts])
+    show_claims(verdicts)
+    console.print(f"Report: [bold]{write_overview(folder, finished)}[/bold]", soft_wrap=True, highlight=False)
 
 
 @app.command()

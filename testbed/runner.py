@@ -21,7 +21,7 @@ from testbed.contracts import InvalidInput
 from testbed.executors import Executor, Processes, Serial
 from testbed.plan import Group, Plan, Sampling, Trial, Use, enumerate_trials
 from testbed.store import Store
-from testbed.suite import find, read
+from testbed.suite import find, names_in, read
 
 if TYPE_CHECKING:
     from testbed.results import Results
@@ -88,8 +88,17 @@ class Watcher:
 def plan_suite(
     suite: str | Path, *, preset: str | None = None, settings: Sequence[str] = (), only: Sequence[str] = (), on: str = "cpu"
 ) -> list[Plan]:
-    """Read a suite (or each suite of a folder), check it, and cross it out."""
-    return [enumerate_trials(read(path, preset=preset, settings=settings, only=only), device.choose(on)) for path in find(suite)]
+    """Read a suite (or each suite of a folder), check it, and cross it out.
+
+    Suites of a folder that have nothing which `only` names are left out, unless none has.
+    """
+    paths = find(suite)
+    wanted = {path: list(only) for path in paths}
+    if only and len(paths) > 1:
+        known = {path: names_in(read(path, preset=preset, settings=settings)) for path in paths}
+        if all(any(name in names for names in known.values()) for name in only):
+            wanted = {path: kept for path, names in known.items() if (kept := [name for name in only if name in names])}
+    return [enumerate_trials(read(path, preset=preset, settings=settings, only=names), device.choose(on)) for path, names in wanted.items()]
 
 
 def run(

@@ -335,6 +335,11 @@ def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     tree[keys[-1]] = value
 
 
+def names_in(suite: Suite) -> set[str]:
+    """Labels and names of all generators, estimators and evaluators of a suite."""
+    return {name for kind in ENTRIES for entry in getattr(suite, kind) for name in (entry.label, entry.name)}
+
+
 def keep_only(suite: Suite, only: Sequence[str]) -> Suite:
     """A suite with only the named generators, estimators or evaluators, without what then has nothing to do, nor claims about others."""
     used: set[str] = set()

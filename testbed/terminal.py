@@ -125,11 +125,28 @@ def show_leaderboard(results: Results) -> None:
             values = [part[part["evaluator"] == e][level].dropna().tolist() for e in evaluators]
             if any(values):
                 table.add_row(f"[dim]{level}[/dim]", *(f"[dim]{_range(v)}[/dim]" for v in values))
+        for name, of in _floors(results, str(generator)).items():
+            table.add_row(f"[dim]{name}[/dim]", *(f"[dim]{_range(of.get(e, []))}[/dim]" for e in evaluators))
         console.print(table)
     if any(above is False or above == 0 for above in board["above_floor"]):
         console.print("* not above the best floor on the same instances")
     if marked:
         console.print("† a setting of this estimator was read off the truth")
+
+
+def _floors(results: Results, generator: str) -> dict[str, dict[str, list[float]]]:
+    """Per floor and evaluator its mean over instances, one for each estimator."""
+    rows = results.scores[(results.scores["generator"] == generator) & (results.scores["part"] == "")]
+    found: dict[str, dict[str, list[float]]] = {}
+    for (evaluator, _), of in rows.groupby(["evaluator", "estimator"], sort=False):
+        levels: dict[str, list[float]] = {}
+        for floors in of["floors"]:
+            for name, value in floors.items():
+                if value is not None:
+                    levels.setdefault(name, []).append(value)
+        for name, values in levels.items():
+            found.setdefault(name, {}).setdefault(str(evaluator), []).append(sum(values) / len(values))
+    return found
 
 
 def _cell(row: Any) -> str:

@@ -192,3 +192,30 @@ def test_instances_needed_are_told_from_a_pilot(finished, monkeypatch):
     assert "Instances to show a difference of 0.02 in score between oracle and random" in text
     assert "gauss" in text
     assert "did you mean 'score'" in testbed(*asked, "--score", "scor", code=2)
+
+
+def test_a_folder_of_suites_is_run_together_and_judged_together(tmp_path):
+    import shutil
+    from pathlib import Path
+
+    toys = Path(__file__).parent / "toys"
+    shutil.copy(toys / "toys.py", tmp_path)
+    (tmp_path / "both").mkdir()
+    text = (toys / "toy.toml").read_text()
+    (tmp_path / "both" / "first.toml").write_text(text.replace('name = "toy"', 'name = "first"', 1))
+    (tmp_path / "both" / "second.toml").write_text(text.replace('name = "toy"', 'name = "second"', 1).replace('"random"', '"blind"'))
+    run = [sys.executable, "-m", "testbed", "run", "both", "--preset", "tiny"]
+    out = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    assert "first/oracle-at-ceiling" in out
+    page = (tmp_path / "runs" / "both" / "report.html").read_text()
+    assert 'href="first/report.html"' in page
+    assert 'href="second/report.html"' in page
+    ids = {claim["id"] for claim in json.loads((tmp_path / "runs" / "both" / "claims.json").read_text())}
+    assert {"first/oracle-above-random", "second/oracle-above-random"} <= ids
+    assert "second/oracle-at-ceiling" in testbed("claims", str(tmp_path / "runs" / "both"))
+    plan = subprocess.run([*run, "--only", "blind", "--dry-run"], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    assert plan.count("A toy suite") == 1
+    assert "estimators: blind" in plan
+    nobody = subprocess.run([*run, "--only", "nobody"], capture_output=True, text=True, cwd=tmp_path)
+    assert nobody.returncode == 1
+    assert "there is no such generator, estimator or evaluator" in nobody.stdout + nobody.stderr

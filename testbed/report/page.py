@@ -81,11 +81,12 @@ def render(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> str:
         "script": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
         "plotly_version": _version("plotly"),
     }
-    return _environment().get_template("page.html.j2").render(context)
+    return environment().get_template("page.html.j2").render(context)
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Templates with the filters that they use."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
