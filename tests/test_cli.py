@@ -217,5 +217,5 @@ def test_a_folder_of_suites_is_run_together_and_judged_together(tmp_path):
     assert plan.count("A toy suite") == 1
     assert "estimators: blind" in plan
     nobody = subprocess.run([*run, "--only", "nobody"], capture_output=True, text=True, cwd=tmp_path)
-    assert nobody.returncode == 1
+    assert nobody.returncode == 2
     assert "there is no such generator, estimator or evaluator" in nobody.stdout + nobody.stderr
