@@ -20,6 +20,8 @@ FAMILIES = {
     "continuous": "generators.selection.continuous.family:ContinuousInstance",
     "classic_hierarchy": "generators.controls.classic_hierarchy:ClassicInstance",
     "joint_emission": "generators.controls.joint_emission:JointEmissionInstance",
+    "classic_states": "generators.controls.classic_states:ClassicStatesInstance",
+    "joint_emission_states": "generators.controls.joint_emission_states:JointEmissionStatesInstance",
     "copula": "generators.controls.correlated:CopulaInstance",
     "shuffled_levels": "generators.controls.shuffled_levels:ShuffledInstance",
     "twin_concepts": "generators.controls.twins:TwinInstance",

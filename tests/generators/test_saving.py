@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from generators.controls.classic_hierarchy import ClassicHierarchy
+from generators.controls.classic_states import ClassicStates
 from generators.controls.correlated import CorrelatedConcepts
 from generators.controls.independent import IndependentConcepts
 from generators.controls.joint_emission import JointEmissionTwin
+from generators.controls.joint_emission_states import JointEmissionStates
 from generators.controls.pure_noise import PureNoise
 from generators.controls.shuffled_levels import ShuffledLevels
 from generators.controls.twins import TwinConcepts
@@ -31,7 +33,8 @@ CONTROLS = [
     PureNoise,
     Unselected,
 ]
-SAVABLE = [SparseConcepts, DiscreteHierarchy, ContinuousHierarchy, *CONTROLS]
+STATES = [ClassicStates, JointEmissionStates]
+SAVABLE = [SparseConcepts, DiscreteHierarchy, ContinuousHierarchy, *CONTROLS, *STATES]
 
 
 def test_every_family_that_can_be_saved_is_tried_here():

@@ -13,11 +13,17 @@ from generators.selection.discrete.graph import Graph
 from generators.selection.discrete.law import CHUNK, Unreachable
 from generators.selection.discrete.lookup import Lookup
 from generators.selection.discrete.messages import downward, tuple_laws, upward
-from generators.selection.discrete.model import Model, network
+from generators.selection.discrete.model import Model, Network, network
 
 
 class ForestLaw:
     """The law of a model whose graph is a forest; see `Law`.
+
+    Parameters
+    ----------
+    model : Model
+    net : Network, optional
+        Other weights of tuples and states than the model's, on its graph.
 
     Raises
     ------
@@ -25,10 +31,10 @@ class ForestLaw:
         If no configuration survives selection.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, net: Network | None = None) -> None:
         self.cardinalities = model.graph.cardinalities
         self._graph: Graph = model.graph
-        self._net = network(model)
+        self._net = network(model) if net is None else net
         self._base = upward(self._net, {}, 1)
         self.log_acceptance = float(self._base.log_partition)
         if not self.log_acceptance > -torch.inf:

@@ -66,6 +66,10 @@ class DiscreteInstance(BlockInstance):
         states = self.law.draw(BLOCK, self._generator("states", seed))
         if self.forced:
             states = interventions.force(self.model, self.forced, states)
+        return self.shown(states, seed)
+
+    def shown(self, states: list[Tensor], seed: int) -> Sample:
+        """A sample with these states, per level."""
         tokens = self.emission.tokens(states[-1], self._generator("tokens", seed))
         view = View(self.emission.show(tokens, self._generator("noise", seed)), Shows((len(states) - 1,), self._sigma()))
         names = ["label"] if states[0].shape[1] == 1 else [f"label_{i}" for i in range(states[0].shape[1])]
@@ -74,11 +78,11 @@ class DiscreteInstance(BlockInstance):
 
     def posteriors(self, observed: Observed | Tensor) -> list[Tensor]:
         """P(state of every concept | row), shape (n, n_l, v) per level, exact; labels are not used. See `posteriors`."""
-        return posteriors.posteriors(self._unforced().law, self.emission, self._values(observed))
+        return posteriors.posteriors(self._unforced().law, self.emission, self.values_of(observed))
 
     def log_likelihood(self, observed: Observed | Tensor) -> Tensor:
         """log p of every row, shape (n,), exact: a density if embedded, -inf if impossible."""
-        return posteriors.log_likelihood(self._unforced().law, self.emission, self._values(observed))
+        return posteriors.log_likelihood(self._unforced().law, self.emission, self.values_of(observed))
 
     def joint(self, concepts: Sequence[tuple[int, int]]) -> Tensor:
         """Exact joint law of a few latents (level, concept), one axis each; InvalidInput if the table would be too large."""
@@ -159,7 +163,8 @@ class DiscreteInstance(BlockInstance):
             raise InvalidInput(f"concepts were set by force after selection ({self.forced}), which no such law describes: do this first")
         return self
 
-    def _values(self, observed: Observed | Tensor) -> Tensor:
+    def values_of(self, observed: Observed | Tensor) -> Tensor:
+        """The values of the view, on the device of the instance."""
         values = observed.views[observed.name_of(self.emission.observe)].values if isinstance(observed, Observed) else observed
         if not isinstance(values, Tensor):
             raise InvalidInput(f"observed rows must be a tensor (n, d), not {type(values).__name__}")
