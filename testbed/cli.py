@@ -1,4 +1,4 @@
-"""The command line: `testbed run`, `report`, `claims`, `show`, `list`, `check`, `sample`, `seeds-needed`."""
+"""The command line: `testbed run`, `report`, `claims`, `show`, `verify`, `gc`, `list`, `check`, `sample`, `seeds-needed`."""
 
 from __future__ import annotations
 
@@ -182,6 +182,47 @@ def show(
     show_trials(results)
     show_leaderboard(results)
     show_failures(results)
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    mend: Annotated[bool, typer.Option("--repair", help="Delete damaged stages, so that the next run computes them again.")] = False,
+) -> None:
+    """Hold every file in DIR against the hash that its record has; exit code 1 if something is not what was written."""
+    from testbed import upkeep
+    from testbed.terminal import console
+
+    problems = upkeep.verify(folder)
+    for problem in problems:
+        console.print(f"{problem.path} {problem.what}", soft_wrap=True, highlight=False, markup=False)
+    if not problems:
+        console.print(f"{folder} is in order.", highlight=False, markup=False)
+        return
+    if mend:
+        folders = upkeep.repair(problems)
+        console.print(f"{len(folders)} damaged stages deleted: run the suite again to compute them.", highlight=False)
+        raise typer.Exit(0 if len({problem.stage for problem in problems}) == len(folders) else 1)
+    console.print("`testbed verify DIR --repair` deletes the damaged stages; the next run computes them again.", highlight=False)
+    raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    folder: Folder,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
+) -> None:
+    """Delete what the last run in DIR does not use: stages of earlier settings, and what interrupted runs left."""
+    from testbed import upkeep
+    from testbed.terminal import console
+
+    found = upkeep.garbage(folder)
+    for path in found.paths if dry_run else ():
+        console.print(str(path), soft_wrap=True, highlight=False, markup=False)
+    if not dry_run:
+        upkeep.collect(found)
+    done = "would be deleted" if dry_run else "deleted"
+    console.print(f"{len(found.paths)} folders and files, {found.size / 1e6:,.1f} MB, {done}.", highlight=False)
 
 
 @app.command("list")

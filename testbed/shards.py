@@ -158,7 +158,7 @@ class ShardReader:
     def _sample_of(self, shard: Mapping[str, Any]) -> Sample:
         path = self.folder / shard["file"]
         if not path.is_file() or digest_of(path) != shard["sha256"]:
-            raise Damaged(f"{path} is missing or not what was written: delete {self.folder} and run again")
+            raise Damaged(f"{path} is missing or not what was written: delete {self.folder} and run again", self.folder)
         return _unpack(load(path.read_bytes()), self.manifest["views"], shard["rows"])
 
     def sample(self) -> Sample:
@@ -181,7 +181,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InvalidInput(f"{folder} holds no manifest.json: it is not a folder of samples") from None
     except ValueError as error:
-        raise Damaged(f"{path} cannot be read ({error}): delete {folder} and run again") from None
+        raise Damaged(f"{path} cannot be read ({error}): delete {folder} and run again", folder) from None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise InvalidInput(f"{path} was written by another version of the testbed: delete {folder} and run again")
     return manifest

@@ -50,7 +50,7 @@ from testbed.contracts import (
 from testbed.plan import Group, Sampling, Stage, Trial, Use
 from testbed.registry import load, resolve
 from testbed.shards import ShardReader, ShardWriter
-from testbed.store import Record, Store, key_of, write_json
+from testbed.store import Damaged, Record, Store, key_of, write_json
 from testbed.suite import component_kind, is_nested, is_truth_setting
 
 Count = Callable[[str, str, bool], None]
@@ -527,7 +527,34 @@ def _reference_outcome(reference: Reference, folder: Path, view: str, generator:
 
 
 def run_trial(store: Store, trial: Trial, evaluators: Mapping[str, Use], device: str, count: Count) -> dict[str, BaseException]:
-    """All stages of a trial; gives the error of each stage that failed, and goes on past a failed evaluator."""
+    """All stages of a trial; gives the error of each stage that failed, and goes on past a failed evaluator.
+
+    A stage that is found damaged on the way is deleted and computed again, once.
+    """
+    return _mended(store, lambda: _run_trial(store, trial, evaluators, device, count))
+
+
+def _mended(store: Store, attempt: Callable[[], dict[str, BaseException]]) -> dict[str, BaseException]:
+    errors = attempt()
+    damaged = [error for error in errors.values() if isinstance(error, Damaged)]
+    folders = {folder for error in damaged if (folder := _stage_of(store, error)) is not None}
+    if not folders:
+        return errors
+    for folder in folders:
+        warnings.warn(f"{folder} is damaged: it is deleted and computed again", stacklevel=2)
+        shutil.rmtree(folder, ignore_errors=True)
+    return attempt()
+
+
+def _stage_of(store: Store, error: Damaged) -> Path | None:
+    """The stage of this store that holds what is damaged."""
+    place = error.stage
+    while place is not None and place.parent.parent.parent != store.root / "stages":
+        place = place.parent if place != place.parent else None
+    return place
+
+
+def _run_trial(store: Store, trial: Trial, evaluators: Mapping[str, Use], device: str, count: Count) -> dict[str, BaseException]:
     stage = trial.sampling.stage
     errors: dict[str, BaseException] = {}
     try:
@@ -554,7 +581,11 @@ def run_trial(store: Store, trial: Trial, evaluators: Mapping[str, Use], device:
 
 
 def run_group(store: Store, group: Group, evaluators: Mapping[str, Use], device: str, count: Count) -> dict[str, BaseException]:
-    """Evaluators that compare the fit seeds of one estimator on one instance."""
+    """Evaluators that compare the fit seeds of one estimator on one instance; what is damaged is computed again as for a trial."""
+    return _mended(store, lambda: _run_group(store, group, evaluators, device, count))
+
+
+def _run_group(store: Store, group: Group, evaluators: Mapping[str, Use], device: str, count: Count) -> dict[str, BaseException]:
     errors: dict[str, BaseException] = {}
     made: list[Outcome] = []
 

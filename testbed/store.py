@@ -23,7 +23,17 @@ SCHEMA = 1
 
 
 class Damaged(Exception):
-    """Something in a store is not what its record says; the message names it."""
+    """Something on disk is not what its record says; the message names it.
+
+    Attributes
+    ----------
+    stage : Path or None
+        Folder of the stage of a store that it belongs to: deleted, the stage is computed again.
+    """
+
+    def __init__(self, message: str, stage: Path | None = None) -> None:
+        super().__init__(message)
+        self.stage = stage
 
 
 def canonical(value: Any) -> str:
@@ -85,7 +95,7 @@ class Record:
         if name not in self.files:
             raise Damaged(f"stage {self.stage} {self.key[:12]} has no file {name!r}: it has {sorted(self.files)}")
         if not path.is_file() or digest_of(path) != self.files[name]["sha256"]:
-            raise Damaged(f"{path} is missing or not what was written: delete {self.folder} and run again")
+            raise Damaged(f"{path} is missing or not what was written: delete {self.folder} and run again", self.folder)
         return path
 
 

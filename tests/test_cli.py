@@ -219,3 +219,20 @@ def test_a_folder_of_suites_is_run_together_and_judged_together(tmp_path):
     nobody = subprocess.run([*run, "--only", "nobody"], capture_output=True, text=True, cwd=tmp_path)
     assert nobody.returncode == 2
     assert "there is no such generator, estimator or evaluator" in nobody.stdout + nobody.stderr
+
+
+def test_a_store_is_verified_mended_and_rid_of_what_nobody_needs(finished):
+    folder, _ = finished
+    out = str(folder / "runs" / "toy")
+    assert "is in order" in testbed("verify", out)
+    codes = next((folder / "runs" / "toy" / "stages" / "encode").glob("*/*/codes.safetensors"))
+    codes.write_bytes(codes.read_bytes()[:-1])
+    assert "codes.safetensors has" in testbed("verify", out, code=1)
+    assert "1 damaged stages deleted" in testbed("verify", out, "--repair")
+    assert "is in order" in testbed("verify", out)
+    subprocess.run([sys.executable, "-m", "testbed", "run", "toy.toml"], capture_output=True, cwd=folder, check=True)
+    assert "0 folders and files" in testbed("gc", out, "--dry-run")
+    (folder / "runs" / "toy" / "work" / "fit-left").mkdir(parents=True)
+    assert "fit-left" in testbed("gc", out, "--dry-run")
+    assert "1 folders and files" in testbed("gc", out)
+    assert "holds no run" in testbed("verify", str(folder), code=2)
