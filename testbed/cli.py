@@ -1,4 +1,4 @@
-"""The command line: `testbed run`, `report`, `claims`, `show`, `verify`, `gc`, `list`, `check`, `sample`, `seeds-needed`."""
+"""The command line: `testbed --help` lists what it can do."""
 
 from __future__ import annotations
 
@@ -208,6 +208,26 @@ def verify(
 
 
 @app.command()
+def replay(
+    folder: Folder,
+    trial: Annotated[str, typer.Option(metavar="ID", help="generator/instance/estimator/fit seed; `testbed show DIR` lists them.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the stages here. [default: nowhere]")] = None,
+) -> None:
+    """Compute one trial of DIR again from nothing, and say whether it comes out as recorded; exit code 1 if it does not.
+
+    It is computed with the settings of the run and the code that is here now: what has changed since is named.
+    """
+    from testbed.replay import SAME
+    from testbed.replay import replay as repeat
+    from testbed.terminal import show_replay
+
+    found = repeat(folder, trial, out)
+    show_replay(found)
+    if any(stage.verdict != SAME for stage in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def gc(
     folder: Folder,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
@@ -223,6 +243,33 @@ def gc(
         upkeep.collect(found)
     done = "would be deleted" if dry_run else "deleted"
     console.print(f"{len(found.paths)} folders and files, {found.size / 1e6:,.1f} MB, {done}.", highlight=False)
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="A", help="A folder that `testbed run` wrote.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    everything: Annotated[bool, typer.Option("--all", help="Also what is the same, and every part of a score.")] = False,
+) -> None:
+    """Compare two runs: settings, claims, and every score, paired by instance where both saw the same data."""
+    from testbed.differences import differences
+    from testbed.terminal import show_differences
+
+    show_differences(differences(_gather(before), _gather(after), parts=everything), everything)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to. [default: DIR/export]")] = None,
+) -> None:
+    """Write the scores as CSV, Parquet and LaTeX tables, and figures as SVG and PDF with their data beside them."""
+    from testbed.export import export as write
+    from testbed.terminal import console
+
+    target = out if out is not None else folder / "export"
+    files = write(_gather(folder), target)
+    console.print(f"{len(files)} files in {target}", highlight=False)
 
 
 @app.command("list")

@@ -21,7 +21,9 @@ from testbed.store import Store
 
 if TYPE_CHECKING:
     from testbed.claims import Verdict
+    from testbed.differences import Differences
     from testbed.plan import Plan
+    from testbed.replay import Replayed
     from testbed.results import Results
 
 console = Console(width=None if Console().is_terminal else 140)
@@ -83,6 +85,40 @@ def show_plan(plan: Plan, folder: Path, jobs: Sequence[Job], found: Collection[t
     console.print(f"  {folder} holds {len(found)} of its stages; {len(jobs)} jobs would run", highlight=False)
     for job in jobs:
         console.print(f"    {job.id}", highlight=False)
+
+
+def show_replay(found: Sequence[Replayed]) -> None:
+    """Stages of a replayed trial beside what was recorded."""
+    table = Table("stage", "came out", "what has changed since", "how")
+    for stage in found:
+        colour = "green" if stage.verdict == "the same" else "red"
+        table.add_row(stage.stage, f"[{colour}]{stage.verdict}[/{colour}]", "\n".join(stage.changed), stage.note)
+    console.print(table)
+
+
+def show_differences(found: Differences, everything: bool) -> None:
+    """Two runs side by side; without `everything` only scores that differ."""
+    for title, rows in (("Settings", found.settings), ("Verdicts on claims", found.claims)):
+        if rows:
+            table = Table(title.lower(), "A", "B", title=title, title_justify="left")
+            for row in rows:
+                table.add_row(*(text if len(text) <= 60 else f"{text[:57]}..." for text in row))
+            console.print(table)
+    gaps = [gap for gap in found.gaps if everything or gap.before != gap.after]
+    if gaps:
+        table = Table("generator", "score", "estimator", "A", "B", "B - A [95 % interval]", "n", title="Scores", title_justify="left")
+        for gap in gaps:
+            d = gap.difference
+            interval = "" if math.isnan(d.low) else f"  [{number(d.low)}, {number(d.high)}]"
+            score = f"{gap.evaluator}/{gap.part}" if gap.part else gap.evaluator
+            n = f"{d.n}" if gap.paired else f"{d.n}, other data"
+            table.add_row(gap.generator, score, gap.estimator, number(gap.before), number(gap.after), number(d.mean) + interval, n)
+        console.print(table)
+    same = len(found.gaps) - sum(gap.before != gap.after for gap in found.gaps)
+    console.print(f"{same} of {len(found.gaps)} scores that both have are the same.", highlight=False)
+    for name, only in (("A", found.only_before), ("B", found.only_after)):
+        if only:
+            console.print(f"Only {name} has {len(only)} scores: {', '.join(only[:5])}{' ...' if len(only) > 5 else ''}", highlight=False)
 
 
 def show_claims(verdicts: Sequence[Verdict]) -> None:

@@ -236,3 +236,17 @@ def test_a_store_is_verified_mended_and_rid_of_what_nobody_needs(finished):
     assert "fit-left" in testbed("gc", out, "--dry-run")
     assert "1 folders and files" in testbed("gc", out)
     assert "holds no run" in testbed("verify", str(folder), code=2)
+
+
+def test_a_run_is_replayed_compared_and_exported(finished, tmp_path):
+    folder, _ = finished
+    out = str(folder / "runs" / "toy")
+    run = partial(subprocess.run, capture_output=True, text=True, cwd=folder)
+    again = run([sys.executable, "-m", "testbed", "replay", out, "--trial", "gauss/0/random/1"])
+    assert (again.returncode, again.stdout.count("the same")) == (0, 5)
+    assert "did you mean 'gauss/0/random/1'" in run([sys.executable, "-m", "testbed", "replay", out, "--trial", "gauss/0/random/l"]).stderr
+    text = testbed("diff", out, out)
+    assert "that both have are the same" in text
+    assert "Settings" not in text
+    assert "files in" in testbed("export", out, "--out", str(tmp_path / "export"))
+    assert (tmp_path / "export" / "tables" / "gauss.tex").is_file()
