@@ -1,5 +1,6 @@
 """Graphs of dependence among the columns of a view."""
 
+from testbed.estimators.graphs.causal_learn import CausalLearn
 from testbed.estimators.graphs.pc import PC
 
-__all__ = ["PC"]
+__all__ = ["PC", "CausalLearn"]
