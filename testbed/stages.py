@@ -47,6 +47,7 @@ from testbed.contracts import (
     joined,
     seed_of,
 )
+from testbed.estimators.adapted import adapted
 from testbed.plan import Group, Sampling, Stage, Trial, Use
 from testbed.registry import load, resolve
 from testbed.shards import ShardReader, ShardWriter
@@ -141,7 +142,7 @@ def construct(kind: str, path: str, params: Mapping[str, Any], truth: Truth | No
         else:
             arguments[name] = value
     try:
-        return load(path)(**arguments)
+        return adapted(load(path), arguments) if kind == "estimator" else load(path)(**arguments)
     except TypeError as error:
         raise InvalidInput(f"{kind} {path} cannot be constructed: {error}") from error
 

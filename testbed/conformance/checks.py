@@ -10,6 +10,7 @@ from testbed.conformance.evaluators import check_evaluator
 from testbed.conformance.generators import check_generator
 from testbed.conformance.promises import Check
 from testbed.contracts import Estimator, Evaluator, Generator, InvalidInput
+from testbed.estimators.adapted import adapted
 from testbed.registry import KINDS, load, names, resolve, suggest
 
 __all__ = ["Check", "check_component"]
@@ -29,6 +30,8 @@ def check_component(name: str, params: Mapping[str, Any] | None = None) -> list[
         raise InvalidInput(f"there is no component {name!r}{suggest(name, known)}: give a registered name or module:Class")
     cls = load(resolve(kinds[0] if kinds else "estimators", name))
     base = next((base for base in (Generator, Estimator, Evaluator) if issubclass(cls, base)), None)
+    if base is None and isinstance(other := _adapted(name, cls, params or {}), Estimator):
+        return check_estimator(other)
     if base is None:
         raise InvalidInput(f"{name} is no component: derive it from testbed.Generator, testbed.Estimator or testbed.Evaluator")
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
@@ -41,3 +44,11 @@ def check_component(name: str, params: Mapping[str, Any] | None = None) -> list[
     if isinstance(component, Generator):
         return check_generator(component)
     return check_estimator(component) if isinstance(component, Estimator) else check_evaluator(component)
+
+
+def _adapted(name: str, cls: type, params: Mapping[str, Any]) -> Any:
+    """A class with fit and transform, or a module with encode and decode, as an estimator."""
+    try:
+        return adapted(cls, params)
+    except TypeError as error:
+        raise InvalidInput(f"{name} is no component, and cannot be constructed ({error}): give its parameters by --set") from error
