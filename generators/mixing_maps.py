@@ -130,6 +130,44 @@ class Bent(Mixing):
 
 
 @dataclass(frozen=True)
+class Warped(Bent):
+    r"""A bent map y, each coordinate of which is squashed around a place of its own: far from linear, with a sparse support.
+
+    .. math:: f_i(v) = (1 - \kappa)\, y_i + \kappa \tanh(2 (y_i - c_i))
+
+    Slopes of the squashing lie in :math:`[1 - \kappa, 1 + \kappa]`: it is increasing, so f is injective as y is, with the same support.
+
+    Attributes
+    ----------
+    centre : Tensor, shape (d,)
+        c.
+    squash : float
+        kappa, in [0, 1).
+    """
+
+    kind = "warped"
+    centre: Tensor
+    squash: float
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return self._squashed(super().__call__(v))
+
+    def _squashed(self, y: Tensor) -> Tensor:
+        return (1 - self.squash) * y + self.squash * (2 * (y - self.centre)).tanh()
+
+    def inverse(self, x: Tensor) -> Tensor:
+        low, high = ((x + side * self.squash) / (1 - self.squash) for side in (-1, 1))
+        for _ in range(60):
+            middle = (low + high) / 2
+            above = self._squashed(middle) > x
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return super().inverse((low + high) / 2)
+
+    def condition(self) -> float:
+        return super().condition() * (1 + self.squash) / (1 - self.squash)
+
+
+@dataclass(frozen=True)
 class Perceptron(Mixing):
     r""":math:`f(v) = W_2\, a(W_1\, a(W_0 v))`: W_0 widens from k to d, the others are square, and a is monotone.
 
@@ -235,7 +273,7 @@ def pseudo_inverse(matrix: Tensor) -> Tensor:
     return inverse
 
 
-KINDS: dict[str, type[Mixing]] = {cls.kind: cls for cls in (Linear, Bent, Perceptron, Flow)}
+KINDS: dict[str, type[Mixing]] = {cls.kind: cls for cls in (Linear, Bent, Warped, Perceptron, Flow)}
 
 
 def mixing_from(arrays: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Mixing:

@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from generators.mixing_maps import Activation, Bent, Flow, Linear, Mixing, Perceptron
+from generators.mixing_maps import Activation, Bent, Flow, Linear, Mixing, Perceptron, Warped
 from testbed.contracts import InvalidInput, seed_of
 
-Kind = Literal["linear", "mlp", "flow"]
+Kind = Literal["linear", "mlp", "flow", "warped"]
 
 TRIES = 500
 """Sparse supports drawn before none is thought to meet the conditions."""
@@ -47,7 +47,8 @@ def draw_mixing(
 
     Parameters
     ----------
-    kind : {"linear", "mlp", "flow"}
+    kind : {"linear", "mlp", "flow", "warped"}
+        A sparse ``"mlp"`` stays nearly linear, since that is what keeps it injective; ``"warped"`` is one whose coordinates are squashed.
     concepts, dimension : int
         k and d >= k.
     row_support : int
@@ -67,8 +68,8 @@ def draw_mixing(
     InvalidInput
         If a parameter is out of range, or no sparse support meets the conditions.
     """
-    if kind not in ("linear", "mlp", "flow"):
-        raise InvalidInput(f"mixing must be 'linear', 'mlp' or 'flow', not {kind!r}")
+    if kind not in ("linear", "mlp", "flow", "warped"):
+        raise InvalidInput(f"mixing must be 'linear', 'mlp', 'flow' or 'warped', not {kind!r}")
     if dimension < concepts:
         raise InvalidInput(f"dimension must be at least the number of concepts that a view shows, {concepts}, not {dimension}")
     if row_support < 0 or not 1 <= condition < math.inf or not 0 <= curvature < 1:
@@ -79,13 +80,15 @@ def draw_mixing(
         raise InvalidInput(f"activation must be 'leaky_relu' or 'tanh', not {activation!r}")
     sparse = 0 < row_support < concepts
     if sparse and kind == "flow":
-        raise InvalidInput("a flow sees every concept in every coordinate: set row_support to 0, or mixing to 'linear' or 'mlp'")
+        raise InvalidInput("a flow sees every concept in every coordinate: set row_support to 0, or mixing to 'linear', 'mlp' or 'warped'")
     generator = torch.Generator().manual_seed(seed_of("mixing", seed, *role))
     if sparse:
         matrix = _sparse_matrix(dimension, concepts, row_support, condition, generator)
-        return Linear(matrix) if kind == "linear" else _bent(matrix, row_support, curvature, generator)
+        return Linear(matrix) if kind == "linear" else _bent(matrix, row_support, curvature, kind == "warped", generator)
     if kind == "linear":
         return Linear(_conditioned(dimension, concepts, condition, generator))
+    if kind == "warped":
+        return _bent(_conditioned(dimension, concepts, condition, generator), concepts, curvature, True, generator)
     if kind == "mlp":
         each = condition ** (1 / 3)
         first, second, third = (_conditioned(dimension, width, each, generator) for width in (concepts, dimension, dimension))
@@ -130,11 +133,14 @@ def _sparse_matrix(rows: int, columns: int, row_support: int, condition: float, 
     )
 
 
-def _bent(matrix: Tensor, units: int, curvature: float, generator: torch.Generator) -> Bent:
+def _bent(matrix: Tensor, units: int, curvature: float, warped: bool, generator: torch.Generator) -> Bent:
     rows, columns = matrix.shape
     inner = torch.randn(rows, units, columns, generator=generator, dtype=torch.float64) * (matrix != 0)[:, None, :]
     shift = torch.randn(rows, units, generator=generator, dtype=torch.float64)
     outer = torch.randn(rows, units, generator=generator, dtype=torch.float64)
     steepest = (outer.abs()[:, :, None] * inner.abs()).sum(dim=1)  # bounds |dh / dv| entry by entry
     outer = outer / torch.linalg.matrix_norm(steepest, 2)
-    return Bent(matrix, inner, shift, outer, curvature * float(torch.linalg.svdvals(matrix)[-1]))
+    gain = curvature * float(torch.linalg.svdvals(matrix)[-1])
+    if not warped:
+        return Bent(matrix, inner, shift, outer, gain)
+    return Warped(matrix, inner, shift, outer, gain, torch.randn(rows, generator=generator, dtype=torch.float64), curvature)

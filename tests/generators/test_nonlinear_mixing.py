@@ -16,6 +16,8 @@ CASES = {
     "tanh perceptron": ("mlp", 0, "tanh"),
     "sparse perceptron": ("mlp", 3, "tanh"),
     "flow": ("flow", 0, "leaky_relu"),
+    "warped": ("warped", 0, "tanh"),
+    "sparse warped": ("warped", 3, "tanh"),
 }
 
 
@@ -70,8 +72,19 @@ def test_coordinates_have_variance_about_1(case):
     assert 0.25 < variance < 2.5
 
 
+def test_a_sparse_perceptron_is_nearly_linear_and_a_warped_one_is_not():
+    v = concepts(5000)
+    left = {}
+    for case in ("sparse perceptron", "sparse warped"):
+        x = drawn(case, curvature=0.9)(v)
+        x = x - x.mean(dim=0)
+        left[case] = float((x - v @ torch.linalg.lstsq(v, x).solution).square().sum() / x.square().sum())
+    assert left["sparse perceptron"] < 0.02
+    assert left["sparse warped"] > 0.1
+
+
 def test_curvature_0_is_linear():
-    for case in ("leaky perceptron", "tanh perceptron", "sparse perceptron", "flow"):
+    for case in ("leaky perceptron", "tanh perceptron", "sparse perceptron", "flow", "warped", "sparse warped"):
         f, v = drawn(case, curvature=0.0), concepts()
         torch.testing.assert_close(f(v), v @ f.jacobian(v[:1])[0].T)
 

@@ -59,7 +59,8 @@ class ContinuousHierarchy(Generator):
         Whether it is Gaussian (soft), or 1 within `agreement` of 0 and 0 elsewhere (hard).
     root_selection, root_center, root_width : {"none", "interval", "bump", "logistic"}, float, float
         phi_S, on every concept of level 0, in standard deviations from its mean once all else is selected; its strength is 1.
-    mixing : {"linear", "mlp", "flow"}
+    mixing : {"linear", "mlp", "flow", "warped"}
+        A sparse ``"mlp"`` is nearly linear; ``"warped"`` squashes its coordinates besides, far from linear even where it is sparse.
     row_support : int
         Concepts of a level that each coordinate of a view sees; 0 for all.
     condition : float
