@@ -93,6 +93,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "hedging": "evaluators.dictionary.hedging:Hedging",
         "shrinkage": "evaluators.dictionary.shrinkage:Shrinkage",
         "activation_mcc": "evaluators.recovery.activation_mcc:ActivationMCC",
+        "level_recovery": "evaluators.recovery.level_recovery:LevelRecovery",
         "partial_mcc": "evaluators.recovery.partial_mcc:PartialMCC",
         "coverage": "evaluators.recovery.coverage:Coverage",
         "r2": "evaluators.recovery.r2:R2",
