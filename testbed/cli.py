@@ -282,6 +282,23 @@ def list_(kind: Annotated[Kind | None, typer.Argument(help="What to list; everyt
 
 
 @app.command()
+def init(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="estimator, generator or evaluator.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="In snake case, such as nearest_point.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="In which the package's folder is made.")] = Path(),
+) -> None:
+    """Begin a package of your own: a component that works as it is, with an entry point, a test and a README.
+
+    Example: `testbed init estimator nearest_point`, then `pip install -e nearest-point` and `testbed check nearest_point`
+    """
+    from testbed.scaffold import scaffold
+    from testbed.terminal import console
+
+    root = scaffold(kind, name, out)
+    console.print(f"{root} is ready: pip install -e {root}, then testbed check {name}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def check(
     component: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="A component of yours, or a registered name.")],
     settings: Settings = None,
