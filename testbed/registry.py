@@ -74,6 +74,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "k_means": "testbed.estimators.classical.k_means:KMeans",
         "ksvd": "testbed.estimators.classical.ksvd:KSVD",
         "pc": "testbed.estimators.graphs.pc:PC",
+        "fci": "testbed.estimators.graphs.fci:FCI",
         "causal_learn": "testbed.estimators.graphs.causal_learn:CausalLearn",
         "hand_made": "testbed.estimators.baselines.hand_made:HandMade",
         "random_dictionary": "testbed.estimators.baselines.random_dictionary:RandomDictionary",

@@ -298,7 +298,7 @@ def _heights(ends: NDArray[np.int8], hidden: int) -> NDArray[np.int64]:
     height = np.zeros(len(ends), dtype=np.int64)
     causes: NDArray[np.bool_] = np.logical_and(ends == ARROW, ends.T == TAIL)
     height[:hidden] = 1
-    touches = (ends[:hidden, hidden:] > 0).any(axis=1)
+    touches = np.asarray((ends[:hidden, hidden:] > 0).any(axis=1))
     for _ in range(hidden):
         for i in range(hidden):
             below = np.flatnonzero(causes[i, :hidden])
