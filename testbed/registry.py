@@ -82,6 +82,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "identity": "testbed.estimators.baselines.identity:Identity",
         "raw_neurons": "testbed.estimators.baselines.raw_neurons:RawNeurons",
         "supervised_probe": "testbed.estimators.baselines.supervised_probe:SupervisedProbe",
+        "bottleneck_hierarchy": "testbed.estimators.nonlinear.bottleneck_hierarchy:BottleneckHierarchy",
         "oracle_codes": "testbed.estimators.baselines.oracle_codes:OracleCodes",
         "oracle_dictionary": "testbed.estimators.baselines.oracle_dictionary:OracleDictionary",
     },

@@ -1,0 +1,1 @@
+"""Estimators of real concepts under nonlinear maps."""
