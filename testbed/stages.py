@@ -83,8 +83,9 @@ def machine(device: str, threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@lru_cache(maxsize=4)
 def environment(device: str) -> dict[str, Any]:
-    """Where something was computed; never part of a key."""
+    """Where something was computed; never part of a key. Looked up once per process: reading what is installed takes milliseconds."""
 
     def version_of(package: str) -> str | None:
         try:

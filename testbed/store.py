@@ -22,6 +22,11 @@ SCHEMA = 1
 """Version of the record format; part of every key, so that a new format never reads old results."""
 
 
+SYNC_FROM = 0.1
+"""Seconds of computation from which on a record is synced to disk at once. Less is computed again as quickly as it is synced: a power cut,
+unlike a kill, may take it."""
+
+
 class Damaged(Exception):
     """Something on disk is not what its record says; the message names it.
 
@@ -52,23 +57,26 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees all of it or nothing."""
+def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file so that a reader, or a kill at any moment, sees all of it or nothing; without `sync` a power cut may take it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         with draft.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    write_atomic(path, f"{text}\n".encode(), sync=sync)
 
 
 @dataclass(frozen=True)
@@ -171,12 +179,14 @@ class Store:
         }
         if key_of(material) != key:
             raise InvalidInput(f"the material of stage {stage} does not have the key {key[:12]}")
-        write_json(work / "record.json", data)
+        worth = provenance.get("seconds", SYNC_FROM) >= SYNC_FROM
+        write_json(work / "record.json", data, sync=worth)
         target = self.folder(stage, key)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)  # only ever a stage whose record could not be read
         os.replace(work, target)
-        _sync_folder(target.parent)
+        if worth:
+            _sync_folder(target.parent)
         self.clear_failures(stage, key)
         return Record(stage, key, material, result, files, provenance, target)
 
