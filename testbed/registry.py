@@ -74,6 +74,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "k_means": "testbed.estimators.classical.k_means:KMeans",
         "ksvd": "testbed.estimators.classical.ksvd:KSVD",
         "pc": "testbed.estimators.graphs.pc:PC",
+        "latent_tree": "testbed.estimators.graphs.latent_tree:LatentTree",
+        "tensor_decomposition": "testbed.estimators.graphs.tensor_decomposition:TensorDecomposition",
         "fci": "testbed.estimators.graphs.fci:FCI",
         "causal_learn": "testbed.estimators.graphs.causal_learn:CausalLearn",
         "hand_made": "testbed.estimators.baselines.hand_made:HandMade",

@@ -1,0 +1,126 @@
+"""Known trees come back from their own distances, and from enough rows."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from testbed.numerics.latent_trees import (
+    Tree,
+    best_tree,
+    chow_liu,
+    chow_liu_grouping,
+    contracted,
+    discrete_distances,
+    gaussian_distances,
+    recursive_grouping,
+    refitted,
+)
+
+SHAPES = {
+    "families": (9, [(0, 9), (1, 9), (2, 9), (3, 10), (4, 10), (5, 10), (6, 11), (7, 11), (8, 11), (9, 12), (10, 12), (11, 12)]),
+    "binary": (8, [(i, 8 + i // 2) for i in range(8)] + [(8, 12), (9, 12), (10, 13), (11, 13), (12, 13)]),
+    "caterpillar": (8, [(0, 8), (1, 8), (2, 9), (3, 10), (4, 11), (5, 12), (6, 13), (7, 13)] + [(i, i + 1) for i in range(8, 13)]),
+    "seen inside": (7, [(0, 1), (0, 2), (2, 3), (2, 4), (0, 7), (5, 7), (6, 7)]),
+    "star": (4, [(0, 4), (1, 4), (2, 4), (3, 4)]),
+}
+
+
+def tree_of(shape: str, seed: int) -> Tree:
+    p, edges = SHAPES[shape]
+    return Tree(edges, np.random.default_rng(seed).uniform(0.2, 0.6, len(edges)).tolist(), p, max(map(max, edges)) + 1)
+
+
+def splits(tree: Tree) -> set[frozenset[int]]:
+    """Of each edge the columns on one side: a tree is known by them."""
+    graph, out = nx.Graph(tree.edges), set()
+    everyone = frozenset(range(tree.observed))
+    for i, j in tree.edges:
+        graph.remove_edge(i, j)
+        side = frozenset(nx.node_connected_component(graph, i)) & everyone
+        graph.add_edge(i, j)
+        out.add(side if 0 in side else everyone - side)
+    return out
+
+
+def rows(tree: Tree, n: int, seed: int) -> np.ndarray:
+    """Gaussian rows with these information distances, random signs."""
+    generator = np.random.default_rng(seed)
+    graph = nx.Graph()
+    for (i, j), length in zip(tree.edges, tree.lengths, strict=True):
+        graph.add_edge(i, j, r=np.exp(-length) * generator.choice([-1, 1]))
+    x = generator.standard_normal((n, tree.nodes))
+    for i, j in nx.dfs_edges(graph, tree.nodes - 1):
+        r = graph[i][j]["r"]
+        x[:, j] = r * x[:, i] + np.sqrt(1 - r * r) * x[:, j]
+    return x[:, : tree.observed]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("grouping", [recursive_grouping, chow_liu_grouping])
+def test_exact_distances_give_the_tree_and_its_lengths(shape: str, grouping: type) -> None:
+    for seed in range(5):
+        true = tree_of(shape, seed)
+        distances = true.distances()[: true.observed, : true.observed]
+        found = grouping(distances, 1e-6)
+        assert found.nodes == true.nodes
+        assert splits(found) == splits(true)
+        assert found.distances()[: true.observed, : true.observed] == pytest.approx(distances)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_give_the_tree(shape: str) -> None:
+    n, right = 10_000, 0
+    for seed in range(5):
+        true = tree_of(shape, seed)
+        distances = gaussian_distances(rows(true, n, seed))
+        found, _ = best_tree(distances, n, [recursive_grouping, chow_liu_grouping], (0.02, 0.05, 0.1, 0.2, 0.4), np.log(np.sqrt(n) / 4))
+        right += splits(found) == splits(true)
+    assert right >= 4
+
+
+def test_chow_liu_is_the_spanning_tree_of_largest_mutual_information() -> None:
+    x = rows(tree_of("families", 3), 500, 3)
+    information = -0.5 * np.log1p(-(np.corrcoef(x, rowvar=False) ** 2) + np.eye(9))
+    graph = nx.from_numpy_array(information)
+    assert chow_liu(gaussian_distances(x)) == sorted(tuple(sorted(edge)) for edge in nx.maximum_spanning_edges(graph, data=False))
+
+
+def test_distances_of_states_add_up_along_paths() -> None:
+    generator = np.random.default_rng(0)
+    k, n = 3, 400_000
+    moves = [0.7 * np.eye(k) + 0.3 * generator.dirichlet(np.ones(k), k) for _ in range(3)]
+    column = generator.integers(0, k, n)
+    chain = [column]
+    for move in moves:
+        column = (generator.random(n)[:, None] > move.cumsum(axis=1)[column]).sum(axis=1)
+        chain.append(column)
+    d = discrete_distances(np.stack(chain, axis=1), k)
+    assert d[0, 3] == pytest.approx(d[0, 1] + d[1, 2] + d[2, 3], abs=0.02)
+    joint = np.bincount(chain[0] * k + chain[1], minlength=k * k).reshape(k, k) / n
+    formula = -np.log(abs(np.linalg.det(joint)) / np.sqrt(np.prod(joint.sum(axis=0)) * np.prod(joint.sum(axis=1))))
+    assert d[0, 1] == pytest.approx(formula)
+
+
+def test_states_beyond_those_of_hidden_nodes_do_not_matter() -> None:
+    generator = np.random.default_rng(1)
+    states = generator.integers(0, 2, (20_000, 2))
+    states[:, 1] = np.where(generator.random(20_000) < 0.8, states[:, 0], states[:, 1])
+    wide = states * 2 + generator.integers(0, 2, (20_000, 2))  # four values, of which two cannot be told apart
+    assert discrete_distances(wide, 2)[0, 1] == pytest.approx(discrete_distances(states, 2)[0, 1], abs=0.01)
+
+
+def test_lengths_are_refitted_to_what_they_were() -> None:
+    true = tree_of("binary", 1)
+    distances = true.distances()[:8, :8]
+    found, misfit = refitted(Tree(true.edges, [1.0] * len(true.edges), 8, true.nodes), distances, 1000, np.inf)
+    assert found.lengths == pytest.approx(true.lengths)
+    assert misfit == pytest.approx(0, abs=1e-9)
+
+
+def test_invisible_nodes_are_left_out() -> None:
+    tree = Tree([(0, 3), (3, 4), (4, 5), (1, 5), (2, 5), (5, 6)], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 3, 7)
+    out = contracted(tree)
+    assert out.edges == [(0, 3), (1, 3), (2, 3)]
+    assert out.lengths == pytest.approx([0.6, 0.4, 0.5])
