@@ -78,7 +78,7 @@ def render(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> str:
         "circumstances": circumstances(folder, results),
         "settings": json.dumps(results.run["suite"], indent=2, ensure_ascii=False),
         "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        "script": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        "script": Markup("".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.js", "tools.js"))),
         "plotly_version": _version("plotly"),
     }
     return environment().get_template("page.html.j2").render(context)

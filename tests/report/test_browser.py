@@ -109,3 +109,36 @@ def test_without_scripts_everything_but_the_figures_is_there(browser, tmp_path, 
     assert page.locator(".panel").last.is_visible()
     assert not page.locator(".gallery").first.is_visible()
     context.close()
+
+
+def test_estimators_are_filtered_and_columns_picked(opened):
+    page = opened()
+    rows = page.locator("#scores table").first.locator("tbody tr:visible")
+    before = rows.count()
+    page.fill("#tools input[type=search]", "good")
+    assert 0 < rows.count() < before
+    assert " rows" in page.locator("#tools [role=status]").inner_text()
+    page.fill("#tools input[type=search]", "")
+    assert rows.count() == before
+    head = page.locator("#scores table").first.locator("thead th", has_text="decoder_mcc")
+    assert head.is_visible()
+    page.click("#tools summary")
+    page.locator("#tools label", has_text="decoder_mcc").locator("input").uncheck()
+    assert not head.is_visible()
+    page.locator("#tools label", has_text="decoder_mcc").locator("input").check()
+    assert head.is_visible()
+
+
+def test_every_figure_is_downloaded_with_its_data(opened):
+    page = opened()
+    figures = page.locator(".plot").count()
+    assert page.locator(".plot + .downloads").count() == figures
+    with page.expect_download() as given:
+        page.locator(".plot + .downloads button", has_text="Data").first.click()
+    text = given.value.path().read_text()
+    assert text.startswith("trace,x,y")
+    assert len(text.splitlines()) > 2
+    with page.expect_download() as given:
+        page.locator(".plot + .downloads button", has_text="SVG").first.click()
+    assert given.value.suggested_filename.endswith(".svg")
+    assert "<svg" in given.value.path().read_text()[:300]
