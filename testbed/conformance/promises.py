@@ -57,7 +57,16 @@ def constructor_only_stores(component: Component) -> None:
     extra = sorted(set(vars(fresh)) - set(params))
     keep(not extra, f"__init__ also sets {', '.join(extra)}: compute that in fit or draw")
     copy = component.clone()
-    keep(copy is not component and copy.get_params() == params, "clone does not give a new component with the same parameters")
+    keep(copy is not component and _alike(copy.get_params(), params), "clone does not give a new component with the same parameters")
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Equal, nested components being equal if their parameters are."""
+    if isinstance(a, Component):
+        return type(a) is type(b) and _alike(a.get_params(), b.get_params())
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_alike(value, b[key]) for key, value in a.items())
+    return bool(a == b)
 
 
 @contextmanager
