@@ -31,8 +31,12 @@ Partial = tuple[float, float, tuple[tuple[int, ...], ...], tuple[int, ...], int]
 
 NOISE = 4.0
 """Standard deviations of the chance level: what is below counts as 0."""
-JUMP = 4.0
+FLOOR = 2.5
+"""Standard deviations of the chance level that the cost of a merge, a mean of many pairs, is counted from."""
+JUMP = 3.0
 """How much more residual dependence a wrong union has than the worst right one, at least."""
+ALIKE = 0.7
+"""Jumps at least this share of the largest, in logarithms, are as good: the first of them counts."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +173,9 @@ def of_any_size(table: Expansion, budget: int) -> Search:
     """Tuples whose size is not known: codes of which each two have a one-dimensional bottleneck.
 
     Pairs within a tuple have one where g composes step by step; pairs across have none. Pairs are merged by average linkage of their
-    residual dependence, and the tree is cut where a merge costs most more than the one before, in proportion, what is below the chance
-    level counting as that level; if nothing stands out by a factor of 4, all dependent codes are one tuple. A union of whole tuples may
-    have a bottleneck again, one level up: it is told by its pairs, which do not.
+    residual dependence, what is below the chance level counting as that level, and the tree is cut where merges begin to cost far more
+    than those before, in proportion. Where none costs 3 times as much all dependent codes are one tuple. A union of whole tuples may have
+    a bottleneck again, one level up: it is told by its pairs, which have none.
     """
     codes = dependent(table)
     if len(codes) < 2:
@@ -179,19 +183,19 @@ def of_any_size(table: Expansion, budget: int) -> Search:
     pairs, stopped = pair_costs(table, codes, budget)
     if stopped:
         return Search([], stopped)
-    return Search(_clusters(pairs, codes, NOISE * chance_spread(table, 2)))
+    return Search(_clusters(pairs, codes, FLOOR * chance_spread(table, 2)))
 
 
 def _clusters(distances: Array, codes: Sequence[int], floor: float) -> Tuples:
-    """Clusters of average linkage, cut at its largest jump."""
+    """Clusters of average linkage, cut at its first large jump."""
     if len(codes) < 3:
         return [list(codes)] if distances.max() <= floor else []
     tree = linkage(squareform(np.maximum(distances, floor), checks=False), method="average")
     heights = np.concatenate([[floor], tree[:, 2]])
     jumps = heights[1:] / heights[:-1]
-    best = int(jumps.argmax())
-    if jumps[best] < JUMP:
+    if jumps.max() < JUMP:
         return [list(codes)]
+    best = int((np.log(jumps) >= ALIKE * np.log(jumps.max())).argmax())
     label = fcluster(tree, t=math.sqrt(heights[best] * heights[best + 1]), criterion="distance")
     return _groups(label, codes)
 
