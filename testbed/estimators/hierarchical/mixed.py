@@ -1,0 +1,172 @@
+"""All levels in one view: levels and edges from which codes are functions of which others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from testbed.contracts import Codes, Estimator, InvalidInput, Truth, seed_of
+from testbed.estimators.hierarchical.consensus_dictionary import ConsensusDictionary
+from testbed.estimators.hierarchical.edge_learner import in_range
+from testbed.estimators.hierarchical.sizing import fit_sized
+from testbed.numerics.batches import is_read_once, is_stream
+from testbed.numerics.firing import firing
+from testbed.numerics.matching import dense
+from testbed.numerics.sufficiency import Events, smallest_sufficient
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class MixedHierarchySAE(Estimator):
+    """A hierarchy among the codes of one view that shows all levels at once.
+
+    A composite is a function of its constituents; a constituent that fires alone is no function of anything. So each code is told by the
+    smallest sufficient set of *all other* codes, and it is a composite where they save more than `sufficient` of its code length. The
+    best explained ones come first, and one that would close a circle is none. A code's level follows from its height: codes
+    without constituents are the lowest level.
+
+    What cannot be told so: in an exclusive choice of two that never are on together each of the three is a function of the other
+    two. And an autoencoder of one view tends to give composite and constituents one atom, as they fire together: codes are the
+    bottleneck.
+
+    Parameters
+    ----------
+    codes : Estimator, optional
+        `ConsensusDictionary` by default.
+    sufficient : float
+        Smallest share of a code's own code length that its constituents save.
+    effect, beam, largest
+        See `SmallestSufficient`.
+    size : {"found", "given"}
+        See `HierarchicalSAE`.
+    samples : int
+        Most rows that edges are learned from, the first ones.
+    view : str, optional
+
+    Attributes
+    ----------
+    constituents_, levels_
+        See `Structure`.
+    explained_ : array, shape (m,)
+        Share of each code's own code length that the smallest sufficient set saves, whether or not it became a tuple.
+    dictionary_ : Tensor, shape (m, d)
+        That of `codes`, if it has one.
+    """
+
+    codes: Estimator | None = None
+    sufficient: float = 0.8
+    effect: float = 0.06
+    beam: int = 20
+    largest: int = 6
+    size: str = "found"
+    samples: int = 20_000
+    view: str | None = None
+
+    @classmethod
+    def small(cls) -> Self:
+        return cls(codes=ConsensusDictionary.small())
+
+    @property
+    def needs_truth(self) -> bool:  # type: ignore[override]
+        return bool(getattr(self.codes, "needs_truth", False))
+
+    def fit(self, data: Any, *, seed: int, truth: Truth | None = None) -> Self:
+        """Learn codes, then levels and edges among them.
+
+        Raises
+        ------
+        InvalidInput
+            If a parameter is out of range, data can be read only once, or as `codes` says.
+        """
+        in_range("sufficient", self.sufficient, 0, 1)
+        in_range("effect", self.effect, 0, 0.99)
+        in_range("beam", self.beam, 1, 10_000)
+        in_range("largest", self.largest, 1, 16)
+        in_range("samples", self.samples, 20, 10**9)
+        if is_read_once(data):
+            raise InvalidInput("codes and edges take a pass each: give data that can be read again, not an iterator")
+        self.model_ = fit_sized(self._of_view(), data, seed_of("codes", seed), self.size == "found", truth)
+        pieces, seen = [], 0
+        for piece in data if is_stream(data) else [data]:
+            pieces.append(dense(self.model_.encode(piece[: self.samples - seen])))
+            seen += len(pieces[-1])
+            if seen >= self.samples:
+                break
+        x = torch.cat(pieces)
+        on = dense(firing(x)(x)).cpu().numpy() > 0
+        self.constituents_, self.explained_ = self._tuples(on)
+        height = heights(self.constituents_)
+        self.levels_ = [max(height) - h for h in height]
+        if hasattr(self.model_, "dictionary_"):
+            self.dictionary_ = self.model_.dictionary_
+        return self
+
+    def _of_view(self) -> Estimator:
+        model = ConsensusDictionary() if self.codes is None else self.codes.clone()
+        return model.set_params(view=self.view) if "view" in model.parameter_names() and self.view is not None else model
+
+    def _tuples(self, on: NDArray[np.bool_]) -> tuple[list[list[int]], NDArray[np.float64]]:
+        """Constituents without circles, and how far each code is explained."""
+        m = on.shape[1]
+        events = Events.of(on)
+        found = []
+        for i in range(m):
+            others = np.arange(m) != i
+            found.append(smallest_sufficient(events, on[:, i], beam=self.beam, largest=self.largest, effect=self.effect, allowed=others))
+        explained = np.array([one.explained for one in found])
+        constituents: list[list[int]] = [[] for _ in range(m)]
+        for i in np.argsort(-explained, kind="stable").tolist():
+            if explained[i] >= self.sufficient and not any(i in below(constituents, j) for j in found[i].members):
+                constituents[i] = list(found[i].members)
+        return constituents, explained
+
+    def encode(self, observed: Any) -> Codes:
+        if not hasattr(self, "model_"):
+            raise InvalidInput("MixedHierarchySAE is not fitted yet: call fit first")
+        return self.model_.encode(observed)
+
+    def decode(self, codes: Codes) -> Tensor:
+        return self.model_.decode(codes)
+
+    def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Fitted state, that of `codes` beside one's own."""
+        own, others = self.model_.get_state()
+        params = {k: v for k, v in self.model_.get_params().items() if k in ("n_codes", "k", "start_codes")}
+        mine = {"levels": self.levels_, "constituents": self.constituents_, "params": params, "model": others}
+        return {**{f"model/{k}": v for k, v in own.items()}, "explained_": self.explained_}, mine
+
+    def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Self:
+        own = {k.partition("/")[2]: v for k, v in arrays.items() if "/" in k}
+        self.model_ = self._of_view().set_params(**plain["params"]).set_state(own, plain["model"])
+        self.explained_, self.levels_, self.constituents_ = arrays["explained_"], plain["levels"], plain["constituents"]
+        if hasattr(self.model_, "dictionary_"):
+            self.dictionary_ = self.model_.dictionary_
+        return self
+
+
+def below(constituents: Sequence[Sequence[int]], of: int) -> set[int]:
+    """A code and all that it is composed of, down to the lowest level."""
+    seen, left = {of}, [of]
+    while left:
+        for j in constituents[left.pop()]:
+            if j not in seen:
+                seen.add(j)
+                left.append(j)
+    return seen
+
+
+def heights(constituents: Sequence[Sequence[int]]) -> list[int]:
+    """Longest path down from each code of a graph without circles, 0 where it is composed of none."""
+    out: dict[int, int] = {}
+
+    def height(i: int) -> int:
+        if i not in out:
+            out[i] = 1 + max((height(j) for j in constituents[i]), default=-1)
+        return out[i]
+
+    return [height(i) for i in range(len(constituents))]
