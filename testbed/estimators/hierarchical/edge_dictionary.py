@@ -34,8 +34,8 @@ class EdgeDictionary(EdgeLearner):
     (``norm="l1"``, by proximal steps) or the number of edges that are not 0 (``"l0"``, by hard thresholds); *code sparsity* is the mean of
     :math:`\sum_i \log(1 + e^{s_{ti}})`; the third kind has none. The theorem asks for few edges and autoencoders enforce few active codes:
     this is the same objective with either. All kinds are trained alike, and :math:`\lambda` is the largest whose held-out loss is
-    within one standard error of the best. Edges are the weights W of a composite above a threshold that is the least error between two parts of all
-    weights of the level, if they have two; else those that are not 0.
+    within one standard error of the best. Edges are the weights W of a composite above the threshold of least error between two parts of
+    all weights of the level, if they have two; else those that are not 0.
 
     Parameters
     ----------

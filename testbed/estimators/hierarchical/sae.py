@@ -138,7 +138,7 @@ class HierarchicalSAE(Estimator):
         on = np.concatenate(codes, axis=1)
         self._learn(on, levels, seed, truth)
         if all(hasattr(model, "dictionary_") for model in self.models_):
-            self.dictionary_ = torch.block_diag(*(model.dictionary_ for model in self.models_))  # type: ignore
+            self.dictionary_ = torch.block_diag(*(model.dictionary_ for model in self.models_))  # type: ignore[no-untyped-call, attr-defined]
         return self
 
     def _of_view(self, name: str) -> Estimator:
@@ -165,8 +165,8 @@ class HierarchicalSAE(Estimator):
     def _learn(self, on: NDArray[np.bool_], levels: NDArray[np.int64], seed: int, truth: Truth | None) -> None:
         """Edges of adjacent levels, pruned."""
         learner = learner_named(self.edges)
-        if "samples" in learner.parameter_names():
-            learner.set_params(samples=max(len(on), learner.samples))  # type: ignore[attr-defined]
+        if isinstance(learner, EdgeLearner):
+            learner.samples = max(learner.samples, len(on))
         constituents: list[list[int]] = [[] for _ in levels]
         # Searches over all columns refuse constant ones, and copies: these have no edges.
         kept = np.arange(len(levels)) if isinstance(learner, EdgeLearner) else distinct(on)
