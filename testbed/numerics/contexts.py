@@ -55,7 +55,8 @@ def merged_states(
     alpha : float
         Probability, at most, of splitting rows of one law, over all tests of this table (Bonferroni).
     tolerance : float
-        Laws that differ by less than this are one law, however many rows say otherwise. Roughly a total variation, see `effects`.
+        Laws that differ by less than this are one law, however many rows say otherwise: the total variation of the counts, or the bound of it
+        that G gives once its bias is taken off (see `g_tests`), if that is smaller.
     totals : array, shape (T,), optional
         How often each row occurs, for their order; by default the totals of the first context.
     """
@@ -83,14 +84,28 @@ def g_tests(x: Array, others: Array, starts: Labels) -> tuple[Array, Array]:
     p = chi2.sf(g * df / np.maximum(mean, 1e-300), np.maximum(df, 1))
     p = np.where((df > 0) & (mean > 0), p, 1.0)
     effect = np.where(df > 0, np.sqrt(np.maximum(g - df, 0) / np.maximum(weight, 1e-300)) / 2, 0.0)
-    return np.minimum(p.min(axis=1) * len(starts), 1.0), effect.max(axis=1)
+    return np.minimum(p.min(axis=1) * len(starts), 1.0), np.minimum(effect, _variations(x[None, :], others, starts)).max(axis=1)
+
+
+def _variations(x: Array, y: Array, starts: Labels) -> Array:
+    """Total variation of the laws of `x` and of each row of `y`, per context, shape (K, J)."""
+    widths = np.diff(np.append(starts, x.shape[1]))
+
+    def law(values: Array) -> Array:
+        total = np.repeat(np.add.reduceat(values, starts, axis=1), widths, axis=1)
+        out: Array = values / np.maximum(total, 1e-300)
+        return out
+
+    out: Array = np.add.reduceat(np.abs(law(x) - law(y)), starts, axis=1) / 2
+    return out
 
 
 def _statistics(x: Array, y: Array, starts: Labels) -> tuple[Array, Array, Array, Array]:
     r"""G, degrees of freedom, mean of G, and :math:`XY/(X+Y)`, per row of `y` and context; shapes (K, J).
 
     :math:`(G - df)(X + Y) / XY` estimates :math:`\sum_c (p_c - q_c)^2 / m_c \ge 4\,\mathrm{TV}^2`, m the pooled law: half its root is
-    the effect size.
+    the effect size, unless the total variation of the counts is smaller: where one law is nearly 0, little noise that was not taken out makes
+    G large.
     """
 
     def total(values: Array) -> Array:

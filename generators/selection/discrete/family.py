@@ -12,13 +12,14 @@ from torch import Tensor
 
 from generators.selection.discrete.chains import ChainLaw
 from generators.selection.discrete.emission import draw_emission
-from generators.selection.discrete.gap import least_gap
+from generators.selection.discrete.gap import least_gap, least_probability
 from generators.selection.discrete.graph import Graph, draw_constituents, per_level
 from generators.selection.discrete.instance import DiscreteInstance
 from generators.selection.discrete.law import Law, Unreachable
 from generators.selection.discrete.model import Model
+from generators.selection.discrete.parity import draw_parity_rule
 from generators.selection.discrete.selection import law_of, with_root_law
-from generators.selection.discrete.tables import Rule, draw_rule
+from generators.selection.discrete.tables import Rule, draw_rule, twinned
 from generators.selection.markov.mixing import SAMPLERS, Sampler
 from testbed.contracts import Generator, InvalidInput, seed_of
 
@@ -28,7 +29,7 @@ DRAWS = 20
 """Sets of tables that are tried in a graph with shared constituents until every state is reachable."""
 
 GATE = 500
-"""Sets of tables that are tried until states are far enough apart."""
+"""Sets of tables that are tried until states are far enough apart; ten times as many where they also must not be rare."""
 ROUNDING = 1e-12
 """Of a gap."""
 
@@ -61,6 +62,10 @@ class DiscreteHierarchy(Generator):
     synonyms : int, list of int, or list of list of int
         m, admissible tuples per state: the same everywhere, one per level 0 ... L - 1, or per level a list that is repeated over the
         *states* of each composite (unequal fibres).
+    rules : {"random", "parity"} or list of str
+        What tables are: random ones, or ``"parity"``, where a tuple's state and potential depend on a sum of its constituents' states alone,
+        so that all but one of them are independent of each other (see `generators.selection.discrete.parity`; `synonyms` then counts
+        residues). The same everywhere, or one per level 0 ... L - 1.
     shared_rules : bool
         Whether all composites of a level have the same table.
     preference : float
@@ -82,6 +87,11 @@ class DiscreteHierarchy(Generator):
     minimum_gap : float
         Tables are drawn anew, up to 500 times, until the context laws of any two states of a composite differ by this much in total
         variation, see `generators.selection.discrete.gap`; 0 takes them as they come, twins and all.
+    minimum_probability : float
+        Likewise until every state of these composites (levels 1 to L - 1) is at least so probable; up to 5,000 times.
+    twins : int
+        Composites of levels 1 to L - 1, drawn at random, whose last two states are exact twins: their slices of the table above are alike, so
+        that no data tell them apart. `minimum_gap` speaks of the others.
     sampler : {"auto", "exact", "markov_chain"}
         With shared constituents. ``"auto"``: Markov chains where exact ways take too long; they are refused unless they have mixed, and
         posteriors and likelihoods are not known then. ``"exact"`` refuses such graphs outright; ``"markov_chain"`` samples all so.
@@ -97,6 +107,7 @@ class DiscreteHierarchy(Generator):
         constituents: list[list[list[int]]] | None = None,
         shuffle: bool = False,
         synonyms: int | list[int] | list[list[int]] = 2,
+        rules: str | list[str] = "random",
         shared_rules: bool = False,
         preference: float = 0.0,
         ambiguity: float = 0.0,
@@ -108,6 +119,8 @@ class DiscreteHierarchy(Generator):
         spread: float = 0.1,
         label: bool = False,
         minimum_gap: float = 0.0,
+        minimum_probability: float = 0.0,
+        twins: int = 0,
         sampler: Sampler = "auto",
     ) -> None:
         self.depth = depth
@@ -118,6 +131,7 @@ class DiscreteHierarchy(Generator):
         self.constituents = constituents
         self.shuffle = shuffle
         self.synonyms = synonyms
+        self.rules = rules
         self.shared_rules = shared_rules
         self.preference = preference
         self.ambiguity = ambiguity
@@ -129,6 +143,8 @@ class DiscreteHierarchy(Generator):
         self.spread = spread
         self.label = label
         self.minimum_gap = minimum_gap
+        self.minimum_probability = minimum_probability
+        self.twins = twins
         self.sampler = sampler
 
     @classmethod
@@ -145,38 +161,51 @@ class DiscreteHierarchy(Generator):
             that is too large to be exact have not mixed, or no set of tables that is tried has the gap that is wanted.
         """
         self._check()
-        if not 0 <= self.minimum_gap < 1:
-            raise InvalidInput(
-                f"minimum_gap, a total variation, must lie in [0, 1), not {self.minimum_gap}: 0 takes instances as they come"
-            )
         graph = self._graph(seed)
+        pairs = self._twins(graph, seed)
         emission = draw_emission(graph.cardinalities[-1], self.observe, self.noise, self.dimension, self.spread, seed)
         unary = [torch.ones(graph.states(level), dtype=torch.float64) for level in range(graph.last)]
         unary.append(leaf_laws(graph.cardinalities[-1], self.leaf_concentration, seed))
-        widest = -1.0
+        widest, tries = -1.0, GATE * (10 if self.minimum_probability else 1)
         for attempt in count():
-            model = Model(graph, self._rules(graph, seed, attempt), tuple(unary))
+            model = Model(graph, self._rules(graph, seed, attempt, pairs), tuple(unary))
             try:
                 if self.root_law != "free":
                     model = with_root_law(model, self._root_law(graph))
                 law = law_of(model, self.sampler)
                 if not isinstance(law, ChainLaw):  # whose draws may miss states that are only rare
                     _check_reachable(graph, law)
-                gap = least_gap(graph, law) if self.minimum_gap else math.inf
+                gap = self._gap(graph, law, pairs)
                 if gap >= self.minimum_gap - ROUNDING:
                     break
                 widest = max(widest, gap)
-                if attempt + 1 == GATE:
-                    raise InvalidInput(
-                        f"{GATE} sets of tables have a gap of at most {widest:.3g} between the context laws of two states of a concept, "
-                        f"less than minimum_gap {self.minimum_gap:g}: lower it, synonyms or states, raise branching, or change the seed"
-                    )
+                if attempt + 1 == tries:
+                    raise self._refused(tries, widest)
             except Unreachable:
-                if graph.is_forest or attempt + 1 == DRAWS:
+                if (graph.is_forest and not pairs) or attempt + 1 >= DRAWS:
                     raise
         return DiscreteInstance(model, emission, self.label, known=law, sampler=self.sampler)
 
+    def _gap(self, graph: Graph, law: Law, pairs: list[tuple[int, int]]) -> float:
+        """The gap that is gated: -1 where states are too rare anyway, infinite where nothing is."""
+        if self.minimum_probability and least_probability(graph, law) < self.minimum_probability:
+            return -1.0
+        return least_gap(graph, law, pairs) if self.minimum_gap else math.inf
+
+    def _refused(self, tried: int, widest: float) -> InvalidInput:
+        rare = f", or states rarer than minimum_probability {self.minimum_probability:g}" if self.minimum_probability else ""
+        return InvalidInput(
+            f"{tried} sets of tables have a gap of at most {max(widest, 0):.3g} between the context laws of two states of a concept, "
+            f"less than minimum_gap {self.minimum_gap:g}{rare}: lower it, synonyms or states, raise branching, or change the seed"
+        )
+
     def _check(self) -> None:
+        if not 0 <= self.minimum_gap < 1:
+            raise InvalidInput(
+                f"minimum_gap, a total variation, must lie in [0, 1), not {self.minimum_gap}: 0 takes instances as they come"
+            )
+        if not 0 <= self.minimum_probability < 1:
+            raise InvalidInput(f"minimum_probability must lie in [0, 1), not {self.minimum_probability}: 0 takes instances as they come")
         if self.sampler not in SAMPLERS:
             raise InvalidInput(f"sampler must be one of {', '.join(map(repr, SAMPLERS))}, not {self.sampler!r}")
         if self.depth < 1:
@@ -199,8 +228,20 @@ class DiscreteHierarchy(Generator):
         counts = per_level(self.states, self.depth + 1, "states")
         return Graph(tuple(tuple(c[i % len(c)] for i in range(n)) for c, n in zip(counts, sizes, strict=True)), composed)
 
-    def _rules(self, graph: Graph, seed: int, attempt: int) -> tuple[tuple[Rule, ...], ...]:
+    def _twins(self, graph: Graph, seed: int) -> list[tuple[int, int]]:
+        """Composites (level, number) whose last two states are twins."""
+        places = [(level, i) for level in range(1, graph.last) for i in range(graph.sizes[level]) if graph.cardinalities[level][i] > 2]
+        if not 0 <= self.twins <= len(places):
+            raise InvalidInput(f"twins must lie between 0 and {len(places)}, the composites of levels 1 to L - 1, not {self.twins}")
+        order = np.random.default_rng(seed_of("twins", seed)).permutation(len(places))
+        return sorted(places[k] for k in order[: self.twins])
+
+    def _rules(self, graph: Graph, seed: int, attempt: int, pairs: list[tuple[int, int]]) -> tuple[tuple[Rule, ...], ...]:
         synonyms = per_level(self.synonyms, graph.last, "synonyms")
+        kinds_of_rule = [self.rules] * graph.last if isinstance(self.rules, str) else list(self.rules)
+        if len(kinds_of_rule) != graph.last or not set(kinds_of_rule) <= {"random", "parity"}:
+            raise InvalidInput(f"rules must be 'random', 'parity' or a list of {graph.last} of them, one per level, not {self.rules!r}")
+        inner = seed if not attempt else seed_of("attempt", seed, attempt)
         out = []
         for level in range(graph.last):
             kinds = {(graph.shape(level, i), k) for i, k in enumerate(graph.cardinalities[level])}
@@ -209,14 +250,18 @@ class DiscreteHierarchy(Generator):
                     f"shared_rules wants composites of level {level} alike, but they have constituents and states {sorted(kinds)}: "
                     "make branching and states equal within levels, or set shared_rules to false"
                 )
+            draw = draw_rule if kinds_of_rule[level] == "random" else draw_parity_rule
             rules: list[Rule] = []
             for i in range(graph.sizes[level]):
                 if self.shared_rules and rules:
                     rules.append(rules[0])
                     continue
                 shape, states = graph.shape(level, i), graph.cardinalities[level][i]
-                inner = seed if not attempt else seed_of("attempt", seed, attempt)
-                rules.append(draw_rule(shape, states, synonyms[level], self.preference, self.ambiguity, inner, (level, i)))
+                rule = draw(shape, states, synonyms[level], self.preference, self.ambiguity, inner, (level, i))
+                for k, j in enumerate(graph.constituents[level][i]):
+                    if (level + 1, j) in pairs:
+                        rule = twinned(rule, shape, k)
+                rules.append(rule)
             out.append(tuple(rules))
         return tuple(out)
 

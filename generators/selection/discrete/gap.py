@@ -11,6 +11,7 @@ in the best of its tuples. Siblings are a part of the context, so that the gap b
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,10 +20,11 @@ from generators.selection.discrete.graph import Graph
 from generators.selection.discrete.law import Law, joint
 
 
-def least_gap(graph: Graph, law: Law) -> float:
+def least_gap(graph: Graph, law: Law, twins: Sequence[tuple[int, int]] = ()) -> float:
     """The smallest gap of all composites that belong to a tuple; infinite where there is none (a single level of composites).
 
-    Level 0 has no tuple above it, and leaves are seen as they are: neither is gated.
+    Level 0 has no tuple above it, and leaves are seen as they are: neither is gated. The last two states of `twins`, composites by level and
+    number, count as one.
     """
     best: dict[tuple[int, int], float] = {}
     for level in range(graph.last - 1):
@@ -30,8 +32,16 @@ def least_gap(graph: Graph, law: Law) -> float:
             table = joint(law, [(level + 1, j) for j in lower])
             for k, j in enumerate(lower):
                 place = level + 1, j
-                best[place] = max(best.get(place, 0.0), _gap(table.movedim(k, 0).flatten(1)))
+                by_state = table.movedim(k, 0).flatten(1)
+                if place in twins:
+                    by_state = torch.cat([by_state[:-2], by_state[-2:].sum(dim=0, keepdim=True)])
+                best[place] = max(best.get(place, 0.0), _gap(by_state))
     return min(best.values(), default=math.inf)
+
+
+def least_probability(graph: Graph, law: Law) -> float:
+    """The smallest probability of a state, over the same composites; infinite where there is none."""
+    return min((float(marginal.min()) for marginal in law.marginals()[1 : graph.last]), default=math.inf)
 
 
 def _gap(table: Tensor) -> float:

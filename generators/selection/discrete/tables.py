@@ -7,7 +7,7 @@ product of the constituents' numbers of states.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -140,6 +140,17 @@ def draw_rule(
     other = torch.rand(count, generator=torch.Generator().manual_seed(seed_of("second", seed, *where)), dtype=torch.float64)
     second = (states + 1 + (other * (cardinality - 1)).long()) % cardinality
     return Rule(states, potential, second if ambiguity else states, ambiguity)
+
+
+def twinned(rule: Rule, shape: tuple[int, ...], k: int) -> Rule:
+    """The same table with the slice of constituent k's last state but one copied to its last: the two are exact twins then."""
+
+    def copied(values: Tensor) -> Tensor:
+        table = values.reshape(shape).movedim(k, 0).clone()
+        table[-1] = table[-2]
+        return table.movedim(0, k).flatten()
+
+    return replace(rule, states=copied(rule.states), potential=copied(rule.potential), second=copied(rule.second))
 
 
 def _covering_order(count: int, wanted: int, shape: tuple[int, ...], seed: int, where: tuple[int, ...]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -12,20 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from testbed.contracts import BLOCK, Codes, Data, Estimator, InvalidInput
+from testbed.estimators.discrete.composing import FLOOR, RULES, Composed, Settings, compose
+from testbed.estimators.discrete.searching import search
 from testbed.numerics.batches import chunks, is_read_once, rows
-from testbed.numerics.channels import admissible, inverted, noise_rate, symmetric, through
-from testbed.numerics.contexts import RULES, merged_states
+from testbed.numerics.channels import symmetric
+from testbed.numerics.joint_emission import log_likelihood
+from testbed.numerics.leaf_states import cuts_of, states_in, values_of
 from testbed.numerics.matching import dense
+from testbed.numerics.state_counts import StateColumns, keys, smallest
+from testbed.numerics.tree_posteriors import Emission, posteriors
 
 States = NDArray[np.int64]
 Array = NDArray[np.float64]
-
-MOST_STATES = 1024
-"""Different values of a column, at most."""
-MOST_CELLS = 2**27
-"""Cells of all tables of a level together, at most: 1 GB of counts."""
-FLOOR = 1e-6
-"""Noise that encoding always reckons with, so that tuples never seen get the state of their neighbours."""
 
 
 class ContextStates(Estimator):
@@ -37,29 +34,46 @@ class ContextStates(Estimator):
     every other block, and, once all blocks of the level have states, beside those states, which are fewer. See
     `testbed.numerics.contexts` for the tests.
 
-    Noise on leaves mixes the laws of tuples. Its rate is estimated from tuples that nothing else explains, tuples that noise explains are
+    **Tuples** are given, or found by their total correlation, or, where they have none, by collisions of two of them
+    (`testbed.numerics.tuples`). Where their size is unknown, held-out likelihood chooses it, one for each level. That takes a budget of
+    sets to look at, and says in ``stopped_`` what it left out.
+
+    **Noise** on leaves mixes the laws of tuples. Its rate is estimated from tuples that nothing else explains, tuples that noise explains are
     left out, and the rest of each table is sent backwards through the noise before laws are compared; from level to level the channel of a
-    composite follows from those of its constituents and its table. A tolerance on the size of effects covers what is left.
+    composite follows from those of its constituents and its table. A tolerance on the size of effects covers what is left. Codes are
+    then the most probable states given the whole row, by exact messages in the found tree (`testbed.numerics.tree_posteriors`), but
+    for those of leaves, which stay what is seen; without noise a block's own tuple says all.
+
+    **How many states**: see `rule`; or a budget that is forced. Of several budgets the one under which one half of the rows is most
+    likely when the other is fitted (`testbed.numerics.joint_emission`).
 
     A level all of whose concepts have one state ends the hierarchy. Where there is no constraint that is so at once. A single concept at
     the top has no context: its partition is invisible from below, and the fewest states are one. It is kept, for the graph.
 
-    Codes are states, level 0 first and the leaves last. A leaf's states are its values in increasing order. Memory does not grow with the
-    number of rows: each level takes two passes, that only count.
+    Codes are states, level 0 first and the leaves last. A leaf's states are its values in increasing order. Beyond 2**28 entries of a level
+    memory does not grow with the number of rows: each level takes two passes, that only count.
 
     Parameters
     ----------
-    arity : int
-        Concepts of a block, where `tuples` is ``"blocks"``.
-    tuples : "blocks" or list of list of list of int
-        Which concepts compose: neighbours, `arity` at a time, until one is left; or as a generator's `constituents` has them: per level
-        from 0 on, and composite, concepts of the next level. A concept belongs to one tuple at most.
+    arity : int, list of int, or None
+        Concepts of a tuple, unless tuples are given; a list has one per level of composites, level 0 first. None (for found ones only): from
+        2 to `max_arity`, as the data say.
+    tuples : "blocks", "found", or list of list of list of int
+        Which concepts compose: neighbours, `arity` at a time, until one is left; or those that depend on each other; or as a generator's
+        `constituents` has them: per level from 0 on, and composite, concepts of the next level. A concept belongs to one tuple at most.
+    max_arity : int
+    search_budget : int
+        Sets of concepts of a level that the search looks at, at most, for each arity.
     depth : int, optional
         Levels of composites, at most.
-    rule : {"g_test", "bic", "mdl"}
-        What decides on the number of states.
+    rule : {"g_test", "bic", "mdl", "held_out"}
+        What decides on the number of states. ``"held_out"``: the number under which the contexts of one half of the rows are most likely
+        when states and laws are fitted to the other.
+    n_states : int, list of int, or None
+        That number, for all composites that have a context, instead of the rule. A list: the one under which whole held-out rows are
+        most likely; ``held_out_`` has their mean log-likelihoods, ``budget_`` the chosen one.
     alpha : float
-        Probability, at most, that a block gets a state too many, by the G-test.
+        Probability, at most, that a block gets a state too many, by the G-test; likewise that a level gets a tuple too many.
     tolerance : float
         Total variation, roughly, below which laws count as one.
     noise : float, optional
@@ -80,17 +94,24 @@ class ContextStates(Estimator):
         Per level of composites, the lowest first, and composite, its constituents one level down.
     tables_ : list of list of list of int
         Likewise the state of each tuple, the last constituent varying fastest.
+    tuples_, laws_, priors_ : list of list
+        Likewise the admissible tuples, shape (T, s); p(tuple | state), shape (T, K); p(state), shape (K,).
     noise_ : float
     levels_, constituents_, n_states_ : list
         Of each code, see `testbed.contracts.Structure`.
+    stopped_ : str
+        What the search for tuples did not look at; empty if nothing.
     """
 
     def __init__(
         self,
-        arity: int = 2,
-        tuples: Literal["blocks"] | list[list[list[int]]] = "blocks",
+        arity: int | list[int] | None = 2,
+        tuples: Literal["blocks", "found"] | list[list[list[int]]] = "blocks",
+        max_arity: int = 3,
+        search_budget: int = 50_000,
         depth: int | None = None,
-        rule: Literal["g_test", "bic", "mdl"] = "g_test",
+        rule: Literal["g_test", "bic", "mdl", "held_out"] = "g_test",
+        n_states: int | list[int] | None = None,
         alpha: float = 0.01,
         tolerance: float = 0.1,
         noise: float | None = None,
@@ -100,8 +121,11 @@ class ContextStates(Estimator):
     ) -> None:
         self.arity = arity
         self.tuples = tuples
+        self.max_arity = max_arity
+        self.search_budget = search_budget
         self.depth = depth
         self.rule = rule
+        self.n_states = n_states
         self.alpha = alpha
         self.tolerance = tolerance
         self.noise = noise
@@ -114,7 +138,7 @@ class ContextStates(Estimator):
         return cls(bins=2, depth=2)
 
     def fit(self, data: Data, *, seed: int) -> ContextStates:
-        """Count and merge, level by level; nothing is drawn, so that `seed` changes nothing.
+        """Count and merge, level by level; `seed` matters to the search for tuples alone, which shuffles columns.
 
         Raises
         ------
@@ -127,36 +151,31 @@ class ContextStates(Estimator):
             raise InvalidInput(
                 "each level counts in two passes, but this stream can be read only once: give an array, or a stream to reread"
             )
-        self.cuts_ = self._cuts(data)
-        self.values_ = self._values(data)
-        sizes = [len(values) for values in self.values_]
-        self.blocks_: list[list[list[int]]] = []
-        self.tables_: list[list[list[int]]] = []
-        self.noise_ = 0.0
-        channels: list[Array] = [np.eye(k) for k in sizes]
-        for height, blocks in enumerate(self._plan(len(sizes))):
-            shapes = [tuple(sizes[j] for j in block) for block in blocks]
-            counts = self._tuple_counts(data, blocks, shapes)
-            if height == 0 and self.noise != 0:
-                self.noise_ = noise_rate(counts) if self.noise is None else self.noise
-                channels = [symmetric(k, self.noise_) for k in sizes]
-            inner = [[channels[j] for j in block] for block in blocks]
-            kept = [admissible(n, c, self.alpha) for n, c in zip(counts, inner, strict=True)]
-            pairs = self._pair_counts(data, blocks, shapes)
-            for (i, j), table in pairs.items():
-                pairs[i, j] = _without_noise(table, inner[i], inner[j], kept[i], kept[j])
-            labels = self._labels(pairs, kept, counts)
-            tables, channels, sizes = [], [], []
-            for n, c, where, label in zip(counts, inner, kept, labels, strict=True):
-                states, channel = _completed(n, c, where, label)
-                tables.append(states.tolist())
-                channels.append(channel)
-                sizes.append(len(channel))
-            self.blocks_.append(blocks)
-            self.tables_.append(tables)
+        if isinstance(self.n_states, list):
+            self._choose_budget(data, seed)
+        else:
+            self.budget_, self.held_out_ = self.n_states, []
+        self.cuts_ = cuts_of(data, self.view, self.bins, self.samples)
+        self.values_ = values_of(data, self.view, self.cuts_, self.bins, self.samples)
+        self.stopped_ = ""
+        settings = Settings(self.rule, self.alpha, self.tolerance, self.noise, self.budget_)
+        columns = StateColumns(lambda: self._leaves_of(data))
+        sizes, channels = [len(values) for values in self.values_], None
+        found: list[Composed] = []
+        plan = None if self.tuples == "found" else self._plan(len(sizes))
+        while self.depth is None or len(found) < self.depth:
+            if plan is None:
+                blocks = self._searched(columns, sizes, channels, settings, len(found), seed)
+            else:
+                blocks = plan[len(found)] if len(found) < len(plan) else []
+            if not blocks:
+                break
+            level = compose(columns, blocks, sizes, channels, settings)
+            found.append(level)
+            columns, sizes, channels = columns.composed(blocks, level.shapes, level.tables), level.sizes, level.channels
             if max(sizes) == 1:
                 break
-        self._describe()
+        self._keep(found)
         return self
 
     def encode(self, observed: Any) -> Codes:
@@ -171,7 +190,7 @@ class ContextStates(Estimator):
             out[:, j] = torch.tensor(values)[leaves[:, j].clamp(0, len(values) - 1)]
         return out
 
-    # ------------------------------------------------------------------------------------------------------ leaves and tuples
+    # ----------------------------------------------------------------------------------------------------- settings, tuples
 
     def _check(self) -> None:
         if self.rule not in RULES:
@@ -184,24 +203,37 @@ class ContextStates(Estimator):
             raise InvalidInput(
                 f"samples and bins must be at least 2 and depth at least 1, not {self.samples}, {self.bins} and {self.depth}: raise them"
             )
-        if isinstance(self.tuples, str) and self.tuples != "blocks":
-            raise InvalidInput(f"tuples must be 'blocks' or a list per level of lists of concepts, not {self.tuples!r}")
-        if self.tuples == "blocks" and self.arity < 2:
-            raise InvalidInput(f"arity must be at least 2, not {self.arity}: a block of one concept composes nothing")
+        if isinstance(self.tuples, str) and self.tuples not in ("blocks", "found"):
+            raise InvalidInput(f"tuples must be 'blocks', 'found' or a list per level of lists of concepts, not {self.tuples!r}")
+        if isinstance(self.tuples, str) and min(self._arities(), default=0) < 2:
+            wanted = "arity must be at least 2" if self.tuples == "blocks" else "arity and max_arity must be at least 2"
+            raise InvalidInput(f"{wanted}, not {self.arity} and {self.max_arity}: a block of one concept composes nothing")
+        budgets = self.n_states if isinstance(self.n_states, list) else [self.n_states]
+        if not budgets or not all(k is None or k >= 1 for k in budgets) or self.search_budget < 1:
+            raise InvalidInput(f"n_states and search_budget must be at least 1, not {self.n_states} and {self.search_budget}")
+
+    def _arities(self) -> list[int]:
+        """Sizes of tuples that are allowed somewhere."""
+        if self.arity is None:
+            return [] if self.tuples == "blocks" else list(range(2, self.max_arity + 1))
+        return list(self.arity) if isinstance(self.arity, list) else [self.arity]
 
     def _plan(self, leaves: int) -> list[list[list[int]]]:
         """Tuples of every level of composites, the lowest first."""
         plan: list[list[list[int]]] = []
         size = leaves
-        if self.tuples == "blocks":
-            while size > 1 and (self.depth is None or len(plan) < self.depth):
-                if size % self.arity:
+        if isinstance(self.tuples, str):
+            arities = self._arities()
+            most = len(arities) if isinstance(self.arity, list) else self.depth
+            while size > 1 and (most is None or len(plan) < most):
+                arity = arities[-1 - len(plan)] if isinstance(self.arity, list) else arities[0]
+                if size % arity:
                     raise InvalidInput(
-                        f"{size} concepts of height {len(plan)} cannot be cut into blocks of arity {self.arity}: change arity, tuples, "
+                        f"{size} concepts of height {len(plan)} cannot be cut into blocks of arity {arity}: change arity, tuples, "
                         f"or set depth to {len(plan)}" + (" at most" if plan else " or more columns")
                     )
-                plan.append([list(range(first, first + self.arity)) for first in range(0, size, self.arity)])
-                size //= self.arity
+                plan.append([list(range(first, first + arity)) for first in range(0, size, arity)])
+                size //= arity
         else:
             for blocks in reversed(self.tuples):
                 used = [j for block in blocks for j in block]
@@ -211,75 +243,60 @@ class ContextStates(Estimator):
                     )
                 plan.append([list(block) for block in blocks])
                 size = len(blocks)
-            plan = plan[: self.depth]
         if not plan:
             raise InvalidInput(f"{leaves} column makes no tuple: give a view of more columns")
-        return plan
+        return plan[: self.depth]
 
-    def _cuts(self, data: Data) -> list[list[float]]:
-        first = next(chunks(data, self.view, limit=self.samples))
-        if self.bins is None:
-            return [[] for _ in range(first.shape[1])]
-        shares = np.arange(1, self.bins) / self.bins
-        x = rows(data, self.view, limit=min(self.samples, 16 * BLOCK)).double().numpy()
-        cuts = []
-        for column in x.T:
-            if not len(np.unique(column)) > self.bins:  # few values stay what they are
-                cuts.append(((np.unique(column)[1:] + np.unique(column)[:-1]) / 2).tolist())
-                continue
-            inner = np.unique(np.quantile(column, shares, method="higher"))
-            cuts.append(inner[inner > column.min()].tolist() or [float(np.nextafter(column.min(), np.inf))])
-        return cuts
+    def _searched(
+        self, columns: StateColumns, sizes: list[int], channels: list[Array] | None, settings: Settings, height: int, seed: int
+    ) -> list[list[int]]:
+        """Tuples of the next level of composites; none where nothing depends on anything."""
+        arities = self._arities()
+        if isinstance(self.arity, list):
+            arities = arities[len(arities) - 1 - height :][:1] if height < len(arities) else []
+        found = search(columns, sizes, arities, channels, settings, self.search_budget, seed)
+        if found.stopped:
+            self.stopped_ += ("; " if self.stopped_ else "") + f"height {height}: {found.stopped}"
+        return [list(one) for one in found.tuples]
 
-    def _values(self, data: Data) -> list[list[float]]:
-        """Values of the states of each column, in one pass."""
-        found: list[Any] = [np.zeros(0) for _ in self.cuts_]
-        sums = [np.zeros((2, len(cuts) + 1)) for cuts in self.cuts_]
-        n = 0
+    def _choose_budget(self, data: Data, seed: int) -> None:
+        """The number of states under which every second row is most likely when the others are fitted."""
+        budgets = list(self.n_states) if isinstance(self.n_states, list) else []
+        self.held_out_ = []
+        for k in budgets:
+            one = type(self)(**(self.get_params() | {"n_states": k, "view": None}))
+            one.fit(_EverySecond(data, self.view, self.samples, 0), seed=seed)
+            fitted, held = (np.concatenate([one._codes(x) for x in _EverySecond(data, self.view, self.samples, first)]) for first in (0, 1))
+            self.held_out_.append(float(log_likelihood(fitted, held, one.constituents_).mean()))
+        self.budget_ = budgets[int(np.argmax(self.held_out_))]
+
+    # ---------------------------------------------------------------------------------------------------------------- codes
+
+    def _leaves_of(self, data: Data) -> Iterator[NDArray[Any]]:
         for chunk in chunks(data, self.view, limit=self.samples):
-            x, n = chunk.double().cpu().numpy(), n + len(chunk)
-            for j, column in enumerate(x.T):
-                if self.bins is not None:
-                    part = np.searchsorted(self.cuts_[j], column, side="right")
-                    sums[j] += [np.bincount(part, w, len(sums[j][0])) for w in (column, np.ones(len(column)))]
-                    continue
-                if (column != np.round(column)).any():
-                    number = column[column != np.round(column)][0]
-                    raise InvalidInput(f"column {j} holds {number:g}, but states are whole numbers: give a view of tokens, or set bins")
-                found[j] = np.union1d(found[j], column)
-                if len(found[j]) > MOST_STATES:
-                    raise InvalidInput(
-                        f"column {j} holds more than {MOST_STATES} values, too many for states: give another view, or set bins"
-                    )
-        if self.bins is not None:
-            found = [s[0] / np.maximum(s[1], 1) if (s[1] > 0).all() else s[0][:0] for s in sums]
-        for j, values in enumerate(found):
-            if len(values) < 2:
-                raise InvalidInput(f"column {j} is constant: leave it out, since it has one state and says nothing of the others")
-        most = max(map(len, found))
-        if n < most:
-            raise InvalidInput(f"{n} rows are fewer than the {most} states of a column: give more rows")
-        return [values.tolist() for values in found]
+            for part in torch.split(chunk, 16 * BLOCK):
+                yield smallest(np.ascontiguousarray(states_in(part, self.values_, self.cuts_, self.bins).T))
 
-    def _leaves(self, x: Tensor) -> States:
-        """States of leaves, shape (n, d); a value that was not there in the fit gets the state of the nearest that was."""
-        array = x.double().cpu().numpy()
-        out = np.empty(array.shape, np.int64)
-        for j, values in enumerate(self.values_):
-            cuts = np.array(self.cuts_[j]) if self.bins is not None else (np.array(values[1:]) + np.array(values[:-1])) / 2
-            out[:, j] = np.searchsorted(cuts, array[:, j], side="right")
-        return out
-
-    # ------------------------------------------------------------------------------------------------------------ counting
-
-    def _heights(self, x: Tensor) -> list[States]:
-        """States of all levels that have tables, the leaves first."""
-        out = [self._leaves(x)]
+    def _codes(self, x: Tensor) -> States:
+        """Level 0 first; most probable given the row where there is noise."""
+        heights = [states_in(x, self.values_, self.cuts_, self.bins)]
         for blocks, tables in zip(self.blocks_, self.tables_, strict=True):
-            below, shapes = out[-1], self._shapes(len(out) - 1)
-            keys = [_keys(below, block, shape) for block, shape in zip(blocks, shapes, strict=True)]
-            out.append(np.stack([np.array(table)[key] for table, key in zip(tables, keys, strict=True)], axis=1))
-        return out
+            below, shapes = heights[-1].T, self._shapes(len(heights) - 1)
+            found = [np.array(table)[keys(below, block, shape)] for table, block, shape in zip(tables, blocks, shapes, strict=True)]
+            heights.append(np.stack(found, axis=1))
+        if self.noise_ > 0:
+            for height, level in enumerate(self._posteriors(heights[0])[1:], 1):
+                heights[height] = np.stack([p.argmax(axis=1) for p in level], axis=1)
+        return np.concatenate(heights[::-1], axis=1)
+
+    def _posteriors(self, leaves: States) -> list[list[Array]]:
+        sizes = [len(values) for values in self.values_]
+        levels = [
+            [Emission(tuple(block), np.array(t), np.array(law)) for block, t, law in zip(*one, strict=True)]
+            for one in zip(self.blocks_, self.tuples_, self.laws_, strict=True)
+        ]
+        priors = [[np.full(k, 1 / k) for k in sizes], *([np.array(p) for p in level] for level in self.priors_)]
+        return posteriors(leaves, [symmetric(k, max(self.noise_, FLOOR)) for k in sizes], levels, priors)
 
     def _shapes(self, height: int) -> list[tuple[int, ...]]:
         if height == 0:
@@ -288,63 +305,16 @@ class ContextStates(Estimator):
             sizes = [1 + max(table) for table in self.tables_[height - 1]]
         return [tuple(sizes[j] for j in block) for block in self.blocks_[height]]
 
-    def _tuples(self, data: Data, blocks: list[list[int]], shapes: list[tuple[int, ...]]) -> Iterator[list[States]]:
-        """Number of each block's tuple, per chunk of rows."""
-        for chunk in chunks(data, self.view, limit=self.samples):
-            for part in torch.split(chunk, 16 * BLOCK):
-                below = self._heights(part)[-1]
-                yield [_keys(below, block, shape) for block, shape in zip(blocks, shapes, strict=True)]
-
-    def _tuple_counts(self, data: Data, blocks: list[list[int]], shapes: list[tuple[int, ...]]) -> list[Array]:
-        cells = [math.prod(shape) for shape in shapes]
-        if (sum(cells) ** 2 - sum(k * k for k in cells)) // 2 > MOST_CELLS:
-            raise InvalidInput(
-                f"blocks of up to {max(cells)} tuples make tables of more than {MOST_CELLS} cells: lower arity, or give fewer values"
-            )
-        out = [np.zeros(k) for k in cells]
-        for keys in self._tuples(data, blocks, shapes):
-            for total, key in zip(out, keys, strict=True):
-                total += np.bincount(key, minlength=len(total))
-        return [total.reshape(shape) for total, shape in zip(out, shapes, strict=True)]
-
-    def _pair_counts(self, data: Data, blocks: list[list[int]], shapes: list[tuple[int, ...]]) -> dict[tuple[int, int], Array]:
-        """How often each tuple of block i occurs beside each of block j > i, shape of both."""
-        cells = [math.prod(shape) for shape in shapes]
-        out = {(i, j): np.zeros(cells[i] * cells[j]) for i in range(len(cells)) for j in range(i + 1, len(cells))}
-        for keys in self._tuples(data, blocks, shapes):
-            for (i, j), total in out.items():
-                total += np.bincount(keys[i] * cells[j] + keys[j], minlength=len(total))
-        return {(i, j): total.reshape(*shapes[i], *shapes[j]) for (i, j), total in out.items()}
-
-    def _labels(self, pairs: dict[tuple[int, int], Array], kept: list[NDArray[np.bool_]], counts: list[Array]) -> list[States]:
-        """States of the admissible tuples of each block: beside the tuples of other blocks first, then beside their states."""
-        blocks = range(len(kept))
-        labels = [np.arange(int(where.sum())) for where in kept]
-        for _ in range(2):
-            found = []
-            for i in blocks:
-                context = [_beside(pairs[i, j], labels[j]) if i < j else _beside(pairs[j, i].T, labels[j]) for j in blocks if j != i]
-                context = [table for table in context if table.shape[1] > 1]
-                if not context:
-                    found.append(np.zeros(len(labels[i]), np.int64))
-                    continue
-                starts = np.cumsum([0] + [table.shape[1] for table in context[:-1]])
-                totals = counts[i][kept[i]]
-                found.append(
-                    merged_states(np.hstack(context), starts, rule=self.rule, alpha=self.alpha, tolerance=self.tolerance, totals=totals)
-                )
-            labels = found
-        return labels
-
-    # ---------------------------------------------------------------------------------------------------------------- codes
-
-    def _codes(self, x: Tensor) -> States:
-        return np.concatenate(self._heights(x)[::-1], axis=1)
-
-    def _describe(self) -> None:
-        """Levels, constituents and numbers of states of the codes, level 0 first."""
-        top = len(self.blocks_)
-        counts = [[1 + max(table) for table in tables] for tables in self.tables_[::-1]] + [[len(values) for values in self.values_]]
+    def _keep(self, found: list[Composed]) -> None:
+        """What was found, as lists; levels, constituents and numbers of states of the codes, level 0 first."""
+        self.noise_ = found[0].noise if found else 0.0
+        self.blocks_ = [level.blocks for level in found]
+        self.tables_ = [[table.tolist() for table in level.tables] for level in found]
+        self.tuples_ = [[one.tuples.tolist() for one in level.emissions] for level in found]
+        self.laws_ = [[one.law.tolist() for one in level.emissions] for level in found]
+        self.priors_ = [[prior.tolist() for prior in level.priors] for level in found]
+        top = len(found)
+        counts = [*(level.sizes for level in reversed(found)), [len(values) for values in self.values_]]
         self.levels_ = [level for level in range(top + 1) for _ in counts[level]]
         self.n_states_ = [k for level in counts for k in level]
         self.constituents_, first = [], 0
@@ -354,46 +324,12 @@ class ContextStates(Estimator):
             self.constituents_ += [[first + j for j in block] for block in below]
 
 
-def _keys(states: States, block: list[int], shape: tuple[int, ...]) -> States:
-    """One number per row for the tuple of a block, shape (n,)."""
-    key = np.zeros(len(states), np.int64)
-    for j, k in zip(block, shape, strict=True):
-        key = key * k + states[:, j]
-    return key
+class _EverySecond:
+    """Every second row of data, from `first` on; can be read again."""
 
+    def __init__(self, data: Data, view: str | None, samples: int, first: int) -> None:
+        self.data, self.view, self.samples, self.first = data, view, samples, first
 
-def _without_noise(table: Array, rows_: list[Array], columns: list[Array], kept: NDArray[np.bool_], beside: NDArray[np.bool_]) -> Array:
-    """Counts of admissible tuples of two blocks, sent back through the noise, shape (T, T')."""
-    table = through(table, [*inverted(rows_), *inverted(columns)])
-    return np.maximum(table.reshape(kept.size, beside.size)[kept.ravel()][:, beside.ravel()], 0.0)
-
-
-def _beside(table: Array, labels: States) -> Array:
-    """Columns of `table`, shape (T, T'), summed by their state; shape (T, K)."""
-    out = np.zeros((table.shape[0], int(labels.max()) + 1))
-    np.add.at(out.T, labels, table.T)
-    return out
-
-
-def _completed(counts: Array, channels: list[Array], kept: NDArray[np.bool_], labels: States) -> tuple[States, Array]:
-    r"""The most probable state of every tuple, admissible or not, shape (P,); and the composite's channel, shape (K, K).
-
-    A state sends :math:`\sum_t p(t \mid v) C[o, t]` to tuple o, t over the admissible tuples that stand for it.
-    """
-    states = int(labels.max()) + 1
-    true = np.where(kept, np.maximum(through(counts, inverted(channels)), LEAST_COUNT), 0.0)
-    meant = np.zeros((*counts.shape, states))
-    meant[(*np.nonzero(kept), labels)] = true[kept]
-    floored = [(1 - FLOOR) * channel + FLOOR / len(channel) for channel in channels]
-    seen = through(meant, floored)
-    table = seen.reshape(-1, states).argmax(axis=1)
-    table[kept.ravel()] = labels  # noise on a frequent neighbour never takes a tuple from its state, so that no state is left without one
-    total = meant.reshape(-1, states).sum(axis=0)
-    sent = through(meant, channels).reshape(-1, states) / total  # p(o | v)
-    channel = np.zeros((states, states))
-    np.add.at(channel, table, sent)
-    return table, channel
-
-
-LEAST_COUNT = 0.5
-"""Of an admissible tuple, once noise is taken out."""
+    def __iter__(self) -> Iterator[Tensor]:
+        for chunk in chunks(self.data, self.view, limit=self.samples):
+            yield chunk[self.first :: 2]
