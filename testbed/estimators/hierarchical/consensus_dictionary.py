@@ -119,13 +119,24 @@ class ConsensusDictionary(MinimalDictionary):
 
 
 def rank(x: Tensor) -> int:
-    r"""Principal directions above the noise, whose variance is the median of the smallest quarter; above the largest that noise alone
-    reaches, :math:`\sigma^2 (1 + \sqrt{d / n})^2` (Marchenko & Pastur), by a tenth."""
+    r"""Principal directions above the noise, shape of x (n, d): those whose variance exceeds the largest that noise alone reaches,
+    :math:`\sigma^2 (1 + \sqrt{d / n})^2` [1]_ and a twentieth, with :math:`\sigma^2` the mean of those below, from the smallest quarter
+    on.
+
+    References
+    ----------
+    .. [1] Marchenko & Pastur (1967), Distribution of eigenvalues for some sets of random matrices.
+    """
     n, d = x.shape
     off = x.double() - x.double().mean(dim=0)
     variance = torch.linalg.eigvalsh(off.T @ off / n)
-    noise = float(variance[: max(1, d // 4)].median().clamp_min(1e-12 * variance[-1].clamp_min(1e-300)))
-    return max(1, int((variance > 1.1 * noise * (1 + (d / n) ** 0.5) ** 2).sum()))
+    spread = (d / n) ** 0.5
+    noise = variance[: max(1, d // 4)].median() / max(1 - spread, 0.1) ** 2
+    for _ in range(20):
+        below = variance <= 1.05 * noise * (1 + spread) ** 2
+        noise = variance[below].mean() if below.any() else variance[:1].mean()
+    noise = noise.clamp_min(1e-12 * float(variance[-1].clamp_min(1e-300)))
+    return max(1, int((variance > 1.05 * noise * (1 + spread) ** 2).sum()))
 
 
 def consensus(dictionaries: list[Tensor], votes: int) -> Tensor:

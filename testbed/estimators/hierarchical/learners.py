@@ -22,17 +22,17 @@ LEARNERS: Mapping[str, Callable[[], Estimator]] = {
 
 
 def learner_named(edges: str | Estimator) -> Estimator:
-    """A fresh learner: of a name, or a clone of a given one, which must take ``levels``.
+    """A fresh learner: of a name, or a clone of a given one.
 
     Raises
     ------
     InvalidInput
-        If there is no such name, or the estimator cannot be told levels.
+        If there is no such name, or it is no estimator.
     """
     if isinstance(edges, str):
         if edges not in LEARNERS:
-            raise InvalidInput(f"edges is {edges!r}: it must be an estimator with levels, or one of {', '.join(map(repr, LEARNERS))}")
+            raise InvalidInput(f"edges is {edges!r}: it must be an estimator, or one of {', '.join(map(repr, LEARNERS))}")
         return LEARNERS[edges]()
-    if not isinstance(edges, Estimator) or "levels" not in edges.parameter_names():
-        raise InvalidInput(f"edges is a {type(edges).__name__}, which has no parameter levels: take one that does, or a name")
+    if not isinstance(edges, Estimator):
+        raise InvalidInput(f"edges is a {type(edges).__name__}: it must be an estimator, or one of {', '.join(map(repr, LEARNERS))}")
     return edges.clone()

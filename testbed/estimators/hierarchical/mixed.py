@@ -14,11 +14,12 @@ from torch import Tensor
 from testbed.contracts import Codes, Estimator, InvalidInput, Truth, seed_of
 from testbed.estimators.hierarchical.consensus_dictionary import ConsensusDictionary
 from testbed.estimators.hierarchical.edge_learner import in_range
+from testbed.estimators.hierarchical.nested import down
 from testbed.estimators.hierarchical.sizing import fit_sized
 from testbed.numerics.batches import is_read_once, is_stream
 from testbed.numerics.firing import firing
 from testbed.numerics.matching import dense
-from testbed.numerics.sufficiency import Events, smallest_sufficient
+from testbed.numerics.sufficiency import Events, smallest_sufficient, told_share
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -26,9 +27,9 @@ class MixedHierarchySAE(Estimator):
     """A hierarchy among the codes of one view that shows all levels at once.
 
     A composite is a function of its constituents; a constituent that fires alone is no function of anything. So each code is told by the
-    smallest sufficient set of *all other* codes, and it is a composite where they save more than `sufficient` of its code length. The
-    best explained ones come first, and one that would close a circle is none. A code's level follows from its height: codes
-    without constituents are the lowest level.
+    smallest sufficient set of *all other* codes, and it is a composite where a share of at most 1 - `sufficient` of its activations is told
+    wrongly. The best told ones come first, and what they are part of is nothing that they are composed of: there are no circles. A code's
+    level follows from its height: codes without constituents are the lowest level.
 
     What cannot be told so: in an exclusive choice of two that never are on together each of the three is a function of the other
     two. And an autoencoder of one view tends to give composite and constituents one atom, as they fire together: codes are the
@@ -39,7 +40,7 @@ class MixedHierarchySAE(Estimator):
     codes : Estimator, optional
         `ConsensusDictionary` by default.
     sufficient : float
-        Smallest share of a code's own code length that its constituents save.
+        Smallest share of a composite's activations that its constituents tell, false alarms being taken off.
     effect, beam, largest
         See `SmallestSufficient`.
     size : {"found", "given"}
@@ -52,8 +53,8 @@ class MixedHierarchySAE(Estimator):
     ----------
     constituents_, levels_
         See `Structure`.
-    explained_ : array, shape (m,)
-        Share of each code's own code length that the smallest sufficient set saves, whether or not it became a tuple.
+    told_ : array, shape (m,)
+        Share of each code's activations that the smallest sufficient set tells, whether or not it became a tuple.
     dictionary_ : Tensor, shape (m, d)
         That of `codes`, if it has one.
     """
@@ -99,7 +100,7 @@ class MixedHierarchySAE(Estimator):
                 break
         x = torch.cat(pieces)
         on = dense(firing(x)(x)).cpu().numpy() > 0
-        self.constituents_, self.explained_ = self._tuples(on)
+        self.constituents_, self.told_ = self._tuples(on)
         height = heights(self.constituents_)
         self.levels_ = [max(height) - h for h in height]
         if hasattr(self.model_, "dictionary_"):
@@ -111,19 +112,24 @@ class MixedHierarchySAE(Estimator):
         return model.set_params(view=self.view) if "view" in model.parameter_names() and self.view is not None else model
 
     def _tuples(self, on: NDArray[np.bool_]) -> tuple[list[list[int]], NDArray[np.float64]]:
-        """Constituents without circles, and how far each code is explained."""
+        """Constituents without circles, and how far each code is told."""
         m = on.shape[1]
         events = Events.of(on)
-        found = []
-        for i in range(m):
-            others = np.arange(m) != i
-            found.append(smallest_sufficient(events, on[:, i], beam=self.beam, largest=self.largest, effect=self.effect, allowed=others))
-        explained = np.array([one.explained for one in found])
+
+        def search(i: int, allowed: NDArray[np.bool_]) -> tuple[list[int], float]:
+            found = smallest_sufficient(events, on[:, i], beam=self.beam, largest=self.largest, effect=self.effect, allowed=allowed)
+            return list(found.members), told_share(events, on[:, i], found.members)
+
         constituents: list[list[int]] = [[] for _ in range(m)]
-        for i in np.argsort(-explained, kind="stable").tolist():
-            if explained[i] >= self.sufficient and not any(i in below(constituents, j) for j in found[i].members):
-                constituents[i] = list(found[i].members)
-        return constituents, explained
+        first = [search(i, np.arange(m) != i) for i in range(m)]
+        for i in sorted(range(m), key=lambda i: -first[i][1]):
+            tuple_, told = first[i]
+            above = np.array([i in down(constituents, j) for j in range(m)])
+            if told >= self.sufficient and above[tuple_].any():
+                tuple_, told = search(i, ~above)
+            if told >= self.sufficient:
+                constituents[i] = tuple_
+        return constituents, np.array([told for _, told in first])
 
     def encode(self, observed: Any) -> Codes:
         if not hasattr(self, "model_"):
@@ -138,26 +144,15 @@ class MixedHierarchySAE(Estimator):
         own, others = self.model_.get_state()
         params = {k: v for k, v in self.model_.get_params().items() if k in ("n_codes", "k", "start_codes")}
         mine = {"levels": self.levels_, "constituents": self.constituents_, "params": params, "model": others}
-        return {**{f"model/{k}": v for k, v in own.items()}, "explained_": self.explained_}, mine
+        return {**{f"model/{k}": v for k, v in own.items()}, "told_": self.told_}, mine
 
     def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Self:
         own = {k.partition("/")[2]: v for k, v in arrays.items() if "/" in k}
         self.model_ = self._of_view().set_params(**plain["params"]).set_state(own, plain["model"])
-        self.explained_, self.levels_, self.constituents_ = arrays["explained_"], plain["levels"], plain["constituents"]
+        self.told_, self.levels_, self.constituents_ = arrays["told_"], plain["levels"], plain["constituents"]
         if hasattr(self.model_, "dictionary_"):
             self.dictionary_ = self.model_.dictionary_
         return self
-
-
-def below(constituents: Sequence[Sequence[int]], of: int) -> set[int]:
-    """A code and all that it is composed of, down to the lowest level."""
-    seen, left = {of}, [of]
-    while left:
-        for j in constituents[left.pop()]:
-            if j not in seen:
-                seen.add(j)
-                left.append(j)
-    return seen
 
 
 def heights(constituents: Sequence[Sequence[int]]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -15,6 +15,7 @@ from testbed.contracts import Codes, Data, Estimator, InvalidInput, Observed, Tr
 from testbed.estimators.hierarchical.consensus_dictionary import ConsensusDictionary
 from testbed.estimators.hierarchical.edge_learner import EdgeLearner, adjacent, in_range
 from testbed.estimators.hierarchical.learners import learner_named
+from testbed.estimators.hierarchical.nested import learned
 from testbed.estimators.hierarchical.ordering import best_order, explained_shares
 from testbed.estimators.hierarchical.sizing import fit_sized
 from testbed.numerics.batches import is_read_once, is_stream
@@ -47,7 +48,7 @@ class HierarchicalSAE(Estimator):
         way round, so that each view should be explained by the next one.
     edges : str or Estimator
         A learner's name: ``"smallest_sufficient"``, ``"correlation"``, ``"lasso"``, ``"logistic"``, ``"adjacent_tests"``,
-        ``"edge_dictionary"``; or an estimator that has ``levels`` and gives ``constituents_``, such as ``pc``.
+        ``"edge_dictionary"``; or an estimator that gives ``constituents_``, such as ``pc``, ``fci`` or ``causal_learn``, see `nested`.
     prune : bool
     effect : float
         Smallest share of what is unexplained that an edge must save when graphs are pruned.
@@ -136,7 +137,7 @@ class HierarchicalSAE(Estimator):
         levels = np.repeat([level_of[i] for i in range(len(codes))], self.sizes_)
         self.levels_ = levels.tolist()
         on = np.concatenate(codes, axis=1)
-        self._learn(on, levels, seed, truth)
+        self._learn(on, levels, seed)
         if all(hasattr(model, "dictionary_") for model in self.models_):
             self.dictionary_ = torch.block_diag(*(model.dictionary_ for model in self.models_))  # type: ignore[no-untyped-call, attr-defined]
         return self
@@ -162,23 +163,13 @@ class HierarchicalSAE(Estimator):
         whole = [torch.cat([dense(piece) for piece in out]) for out in pieces]
         return [dense(firing(x)(x)).cpu().numpy() > 0 for x in whole]
 
-    def _learn(self, on: NDArray[np.bool_], levels: NDArray[np.int64], seed: int, truth: Truth | None) -> None:
+    def _learn(self, on: NDArray[np.bool_], levels: NDArray[np.int64], seed: int) -> None:
         """Edges of adjacent levels, pruned."""
         learner = learner_named(self.edges)
         if isinstance(learner, EdgeLearner):
             learner.samples = max(learner.samples, len(on))
-        constituents: list[list[int]] = [[] for _ in levels]
-        # Searches over all columns refuse constant ones, and copies: these have no edges.
-        kept = np.arange(len(levels)) if isinstance(learner, EdgeLearner) else distinct(on)
-        learner.set_params(levels=levels[kept].tolist())
-        self.stopped_ = ""
-        if len(kept) > 1:
-            learner.fit(torch.from_numpy(on[:, kept]).float(), seed=seed_of("edges", seed))
-            self.stopped_ = str(getattr(learner, "stopped_", ""))
-            below = {int(b): set(a.tolist()) for b, a in next_below(levels)}
-            for i, tuple_ in zip(kept.tolist(), learner.constituents_, strict=True):  # type: ignore[attr-defined]
-                constituents[i] = sorted(int(kept[j]) for j in tuple_ if int(kept[j]) in below.get(int(levels[i]), ()))
-        self.constituents_ = pruned_graph(on, levels, constituents, self.effect) if self.prune else constituents
+        found, self.stopped_ = learned(learner, on, levels, seed_of("edges", seed))
+        self.constituents_ = pruned_graph(on, levels, found, self.effect) if self.prune else found
 
     def encode(self, observed: Any) -> Codes:
         """Codes of all views side by side, in the order of `views`."""
@@ -232,20 +223,6 @@ def one_of(data: Any) -> Observed:
     if not isinstance(first, Observed):
         raise InvalidInput("a hierarchy has a view per level, but the data are plain arrays: give an Observed with these views")
     return first
-
-
-def next_below(levels: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each level but the last, and the columns of the next lower one."""
-    for upper, lower in adjacent(levels):
-        yield int(levels[upper[0]]), lower
-
-
-def distinct(on: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Columns that vary and are no copy, nor the negative, of an earlier one."""
-    varies = np.flatnonzero(on.any(axis=0) & ~on.all(axis=0))
-    flipped = on[:, varies] ^ on[0, varies]
-    _, first = np.unique(np.packbits(flipped, axis=0), axis=1, return_index=True)
-    return np.sort(varies[first])
 
 
 def pruned_graph(on: NDArray[np.bool_], levels: NDArray[np.int64], constituents: list[list[int]], effect: float) -> list[list[int]]:
