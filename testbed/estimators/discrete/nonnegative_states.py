@@ -40,7 +40,7 @@ class NonnegativeStates(Layerwise):
         tuples: Tuples = "blocks",
         depth: int | None = None,
         n_states: int | None = None,
-        misfit: float = 0.01,
+        misfit: float = 0.004,
         max_states: int = 16,
         starts: int = 6,
         rounds: int = 200,

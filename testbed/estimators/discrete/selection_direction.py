@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -29,8 +31,10 @@ States = NDArray[np.int64]
 RULES = ("latent_class", "bic", "conditional_information")
 CRITICAL = 2.33
 """Standard errors by which an explanation must miss to be rejected, besides missing by enough."""
+MOST_TUPLES = 2**16
+"""Of a block."""
 MOST_CELLS = 2**24
-"""Of a table of tuples and contexts times the runs of EM on it."""
+"""Of all tables of tuples and contexts, times their classes."""
 
 
 class SelectionDirection(Estimator):
@@ -136,13 +140,9 @@ class SelectionDirection(Estimator):
         self.constituents_ = [list(tuple_) for tuple_ in found.constituents]
         self.rows_, self.width_ = x.shape
         codes = np.concatenate([dense(self.states_.encode(part)).long().cpu().numpy() for part in torch.split(x, BLOCK)])
-        lowest = max(self.levels_)
-        blocks = [i for i, lower in enumerate(self.constituents_) if lower and all(self.levels_[j] == lowest for j in lower)]
         self.evidence_: list[dict[str, Any]] = []
         self.stopped_ = ""
-        arities = {len(self.constituents_[i]) for i in blocks}
-        judged = [self._judge(codes, [i for i in blocks if len(self.constituents_[i]) == s], blocks, seed) for s in sorted(arities)]
-        self.direction_ = self._answer([pair for pair in judged if pair])
+        self.direction_ = self._answer(self._blocks(codes), seed)
         return self
 
     def encode(self, observed: Any) -> Codes:
@@ -180,110 +180,143 @@ class SelectionDirection(Estimator):
                 f"{self.samples}: raise them"
             )
 
-    def _judge(self, codes: States, own: list[int], blocks: list[int], seed: int) -> tuple[Misfit, Misfit] | None:
-        """Both explanations of blocks with equally many constituents: latent classes, composition; None where none has a context."""
-        tables, states, kept = [], [], []
-        for i in own:
+    def _blocks(self, codes: States) -> list[Block]:
+        """The lowest blocks, each beside that other block whose state its tuple tells most of; without those that have no context."""
+        lowest = max(self.levels_)
+        blocks = [i for i, lower in enumerate(self.constituents_) if lower and all(self.levels_[j] == lowest for j in lower)]
+        keys, states = {}, {}
+        for i in blocks:
             lower = self.constituents_[i]
-            sizes = [self.n_states_[j] for j in lower]
-            if np.prod(sizes) > MOST_CELLS:
-                raise InvalidInput(f"a block of {len(lower)} constituents has {np.prod(sizes)} tuples, too many: give smaller blocks")
-            key = np.ravel_multi_index(tuple(codes[:, lower].T), sizes)
-            found = self._beside(key, int(np.prod(sizes)), codes, [c for c in blocks if c != i])
-            if found is not None:
-                context, table = found
-                state = np.zeros(len(table), np.int64)
-                state[key] = codes[:, i]
-                tables.append(table.reshape(*sizes, -1))
-                states.append(state)
-                kept.append((i, context))
-        if not tables:
-            return None
-        counts = _padded(tables)
-        shape = counts.shape[1:-1]
-        classes = [self.classes or max(int(s.max()) + 1, *t.shape[:-1]) for s, t in zip(states, tables, strict=True)]
-        if counts.size * self.starts * max(classes) > MOST_CELLS * 64:
-            raise InvalidInput(f"tables of {counts[0].size} cells with {max(classes)} classes are too large: lower starts or block sizes")
-        spread = [_spread(state, table.shape[:-1], shape) for state, table in zip(states, tables, strict=True)]
-        flat = counts.reshape(len(counts), -1, counts.shape[-1])
-        how: dict[str, Any] = {"starts": self.starts, "rounds": self.rounds, "seed": seed}
-        caused = class_misfit(flat, shape, classes, **how)
-        if not _rejected([caused], self.misfit):  # then as many states as classes must do
-            classes = fewest_classes(flat, shape, classes, self.misfit / 4, **how)
-        composed = composition_misfit(flat, [merged(table, state, k) for table, state, k in zip(flat, spread, classes, strict=True)])
-        if not caused.converged:
-            self.stopped_ = f"latent classes still grew likelier after {self.rounds} rounds: raise rounds"
-        for f, (block, context) in enumerate(kept):
-            self.evidence_.append(
-                {
-                    "block": block,
-                    "context": context,
-                    "classes": classes[f],
-                    "states": len(np.unique(states[f])),
-                    "class_misfit": float(caused.nats[f]),
-                    "composition_misfit": float(composed.nats[f]),
-                    "information": information(flat[f]),
-                    "conditional_information": conditional_information(flat[f].sum(axis=1), shape, spread[f]),
-                }
-            )
-        return caused, composed
-
-    @staticmethod
-    def _beside(key: States, tuples: int, codes: States, others: list[int]) -> tuple[int, Array] | None:
-        """The other block whose states the tuple tells most of, and their table, shape (T, X)."""
-        best: tuple[float, int, Array] | None = None
-        for c in others:
-            width = int(codes[:, c].max()) + 1
-            if width > 1:
-                table = np.bincount(key * width + codes[:, c], minlength=tuples * width).reshape(tuples, width).astype(float)
-                says = information(table)
-                if best is None or says > best[0]:
-                    best = says, c, table
-        return None if best is None else best[1:]
+            sizes = tuple(self.n_states_[j] for j in lower)
+            tuples = int(np.prod(sizes))
+            if tuples > MOST_TUPLES:
+                raise InvalidInput(f"a block has {tuples} tuples, more than {MOST_TUPLES}: give smaller blocks, or fewer values")
+            keys[i] = np.ravel_multi_index(tuple(codes[:, lower].T), sizes)
+            # Codes may look at the whole row. Here a tuple has the state that it has most often, or contexts would be in both.
+            states[i] = _table(keys[i], codes[:, i], tuples).argmax(axis=1).reshape(sizes)
+        seen = {i: states[i].ravel()[keys[i]] for i in blocks}
+        out = []
+        for i in blocks:
+            tables = {c: _table(keys[i], seen[c], states[i].size) for c in blocks if c != i and seen[c].max() > seen[c].min()}
+            if tables:
+                context = max(tables, key=lambda c: information(tables[c]))
+                out.append(Block(i, context, tables[context].reshape(*states[i].shape, -1), states[i]))
+        return out
 
     # -------------------------------------------------------------------------------------------------------------- answer
 
-    def _answer(self, judged: list[tuple[Misfit, Misfit]]) -> str:
-        if not judged:
+    def _answer(self, blocks: list[Block], seed: int) -> str:
+        if not blocks:
             return "undecided"
+        arities = sorted({block.state.ndim for block in blocks})
+        parts = [Tables.of([block for block in blocks if block.state.ndim == s], self.classes) for s in arities]
+        for part in parts:
+            self.evidence_ += part.evidence()
         if self.rule == "conditional_information":
             given = np.mean([one["conditional_information"] for one in self.evidence_])
             return "selection" if given > self.misfit else "independent children"
+        how = {"starts": self.starts, "rounds": self.rounds, "seed": seed}
         if self.rule == "bic":
-            return self._shorter(judged)
+            return "selection" if sum(part.bic_difference(how) for part in parts) < 0 else "independent children"
+        judged = [part.explained(self.misfit, how) for part in parts]
+        for one, caused, composed in zip(self.evidence_, *map(_together, zip(*judged, strict=True)), strict=True):
+            one |= {"class_misfit": caused, "composition_misfit": composed}
+        if not all(caused.converged for caused, _ in judged):
+            self.stopped_ = f"latent classes still grew likelier after {self.rounds} rounds: raise rounds"
         says = float(np.mean([one["information"] for one in self.evidence_]))
-        no_cause = _rejected([caused for caused, _ in judged], self.misfit)
-        no_composition = _rejected([composed for _, composed in judged], self.unexplained * max(says, 0.0))
+        no_cause = rejected([caused for caused, _ in judged], self.misfit)
+        no_composition = rejected([composed for _, composed in judged], self.unexplained * max(says, 0.0))
         if no_cause == no_composition:
             return "undecided"
         return "selection" if no_cause else "independent children"
 
-    def _shorter(self, judged: list[tuple[Misfit, Misfit]]) -> str:
-        n = self.rows_
-        caused, composed = (
-            sum(float((one.parameters * np.log(n) / 2 - one.likelihood * n).sum()) for one in side) for side in zip(*judged, strict=True)
-        )
-        return "selection" if composed < caused else "independent children"
+
+@dataclass(frozen=True)
+class Block:
+    """A composite and another one, its context (codes); counts (k_1, ..., k_s, X), and the state that each tuple was given."""
+
+    code: int
+    context: int
+    counts: Array
+    state: States
 
 
-def _rejected(parts: list[Misfit], most: float) -> bool:
-    """Whether explanations miss by more than `most` on average, and by more than chance."""
+@dataclass(frozen=True)
+class Tables:
+    """Blocks with equally many constituents, their tables padded with 0 to one shape.
+
+    Attributes
+    ----------
+    counts : array, shape (F, T, X)
+    states : list of array, shape (T,)
+    classes : list of int
+        K, per block.
+    """
+
+    blocks: list[Block]
+    counts: Array
+    shape: tuple[int, ...]
+    states: list[States]
+    classes: list[int]
+
+    @classmethod
+    def of(cls, blocks: list[Block], classes: int | None) -> Tables:
+        counts = np.zeros((len(blocks), *np.max([block.counts.shape for block in blocks], axis=0)))
+        states = []
+        for f, block in enumerate(blocks):
+            inside: tuple[Any, ...] = tuple(slice(k) for k in block.counts.shape)
+            counts[(f, *inside)] = block.counts
+            state = np.zeros(counts.shape[1:-1], np.int64)
+            state[inside[:-1]] = block.state
+            states.append(state.ravel())
+        k = [classes or max(1 + int(block.state.max()), *block.state.shape) for block in blocks]
+        if counts.size * max(k) > MOST_CELLS:
+            raise InvalidInput(f"tables of {counts[0].size} cells and {max(k)} classes are too large: give smaller blocks, or fewer values")
+        return cls(blocks, counts.reshape(len(blocks), -1, counts.shape[-1]), counts.shape[1:-1], states, k)
+
+    def evidence(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "block": block.code,
+                "context": block.context,
+                "classes": k,
+                "states": 1 + int(block.state.max()),
+                "information": information(table),
+                "conditional_information": conditional_information(table.sum(axis=1), self.shape, state),
+            }
+            for block, table, state, k in zip(self.blocks, self.counts, self.states, self.classes, strict=True)
+        ]
+
+    def explained(self, enough: float, how: Mapping[str, int]) -> tuple[Misfit, Misfit]:
+        """What latent classes leave unexplained, and what the composition does, with as few states as classes where those do."""
+        caused = class_misfit(self.counts, self.shape, self.classes, **how)
+        most = self.classes
+        if not rejected([caused], enough):
+            most = fewest_classes(self.counts, self.shape, self.classes, enough / 4, **how)
+        states = [merged(table, state, k) for table, state, k in zip(self.counts, self.states, most, strict=True)]
+        return caused, composition_misfit(self.counts, states)
+
+    def bic_difference(self, how: Mapping[str, int]) -> float:
+        """BIC of the composition less that of the best number of latent classes, up to K, over all blocks."""
+        every, tried = list(range(1, max(self.classes) + 1)), len(self.counts)
+        found = class_misfit(np.tile(self.counts, (len(every), 1, 1)), self.shape, [k for k in every for _ in range(tried)], **how)
+        composed = composition_misfit(self.counts, self.states)
+        n = self.counts.sum(axis=(1, 2))
+        caused = (found.parameters * np.log(np.tile(n, len(every))) / 2 - found.likelihood * np.tile(n, len(every))).reshape(-1, tried)
+        return float((composed.parameters * np.log(n) / 2 - composed.likelihood * n - caused.min(axis=0)).sum())
+
+
+def rejected(parts: Sequence[Misfit], most: float) -> bool:
+    """Whether explanations miss by more than `most` on average over tables, and by more than chance."""
     nats = np.concatenate([part.nats for part in parts])
     error = np.sqrt(sum(float((part.error**2).sum()) for part in parts)) / len(nats)
-    return bool(nats.mean() > most and nats.mean() > CRITICAL * error)
+    return bool(nats.mean() > max(most, CRITICAL * error))
 
 
-def _padded(tables: list[Array]) -> Array:
-    """Tables of equally many axes in one array, shape (F, largest sizes)."""
-    out = np.zeros((len(tables), *np.max([table.shape for table in tables], axis=0)))
-    for f, table in enumerate(tables):
-        where: tuple[Any, ...] = (f, *(slice(k) for k in table.shape))
-        out[where] = table
-    return out
+def _together(parts: Sequence[Misfit]) -> list[float]:
+    return [float(nats) for part in parts for nats in part.nats]
 
 
-def _spread(state: States, sizes: tuple[int, ...], shape: tuple[int, ...]) -> States:
-    """States of tuples, shape (product of sizes,), numbered in a larger table."""
-    out = np.zeros(shape, np.int64)
-    out[tuple(slice(k) for k in sizes)] = state.reshape(sizes)
-    return out.ravel()
+def _table(key: States, state: States, tuples: int) -> Array:
+    width = int(state.max()) + 1
+    return np.bincount(key * width + state, minlength=tuples * width).reshape(tuples, width).astype(np.float64)
