@@ -114,6 +114,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "activation_mcc": "evaluators.recovery.activation_mcc:ActivationMCC",
         "level_recovery": "evaluators.recovery.level_recovery:LevelRecovery",
         "partial_mcc": "evaluators.recovery.partial_mcc:PartialMCC",
+        "support_recovery": "evaluators.recovery.support_recovery:SupportRecovery",
         "coverage": "evaluators.recovery.coverage:Coverage",
         "r2": "evaluators.recovery.r2:R2",
         "nonlinear_r2": "evaluators.recovery.nonlinear_r2:NonlinearR2",

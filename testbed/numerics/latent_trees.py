@@ -20,6 +20,8 @@ from testbed.numerics.independence import correlations
 
 Float = NDArray[np.float64]
 
+BEYOND = 4.0
+"""Standard errors by which a correlation must differ from none for its distance to be used."""
 FAR = 12.0
 """Longest distance: a correlation of e^-12 is none."""
 SHORT = 1e-6
@@ -78,27 +80,47 @@ def gaussian_distances(values: NDArray[np.float64]) -> Float:
     return np.asarray(out)
 
 
-def discrete_distances(states: NDArray[np.int64], kept: int) -> Float:
-    r"""Information distances of columns of states, shape (p, p), additive along the paths of a tree whose hidden nodes have `kept` states.
+def association(states: NDArray[np.int64]) -> Float:
+    r"""Singular values of :math:`D_i^{-1/2} P_{ij} D_j^{-1/2}` after the first, which is 1: canonical correlations of columns of states.
 
-    .. math:: d_{ij} = -\sum_{k \le K} \log \sigma_k\bigl(D_i^{-1/2} P_{ij} D_j^{-1/2}\bigr)
-
-    with the joint table P and the marginals D; for columns of K states it is :math:`-\log |\det P_{ij}| / \sqrt{\det D_i \det D_j}`
-    (Choi et al., equation 12), for more of them the pseudo-determinant (Anandkumar et al. 2011, Spectral methods for learning multivariate
-    latent tree structure, section 3).
+    P is the joint table of two columns and D are their marginals. Shape (p, p, K - 1), K the smallest number of states of a column.
     """
     n, p = states.shape
-    out = np.zeros((p, p))
-    widths = states.max(axis=0) + 1
+    widths = (states.max(axis=0) + 1).tolist()
+    kept = min(widths)
+    out = np.ones((p, p, kept - 1))
     for i in range(p):
         for j in range(i):
-            table = (
-                np.bincount(states[:, i] * widths[j] + states[:, j], minlength=int(widths[i] * widths[j])).reshape(widths[i], widths[j]) / n
-            )
+            table = np.bincount(states[:, i] * widths[j] + states[:, j], minlength=widths[i] * widths[j]).reshape(widths[i], widths[j]) / n
             root = np.sqrt(np.outer(table.sum(axis=1), table.sum(axis=0)))
-            sigma = np.linalg.svd(np.divide(table, root, out=np.zeros_like(table), where=root > 0), compute_uv=False)[1:kept]
-            out[i, j] = out[j, i] = min(float(-np.log(np.maximum(sigma, 1e-300)).sum()), FAR)
+            sigma = np.linalg.svd(np.divide(table, root, out=np.zeros_like(table), where=root > 0), compute_uv=False)
+            out[i, j] = out[j, i] = sigma[1:kept]
     return out
+
+
+def states_that_show(sigma: Float, n: int) -> int:
+    """Number of hidden states that pairs bear out: canonical correlations of every column with its best partner above noise."""
+    best = np.where(np.eye(len(sigma), dtype=bool)[:, :, None], 0.0, sigma).max(axis=1)  # (p, K - 1)
+    return max(2, 1 + int((best.min(axis=0) > BEYOND / np.sqrt(n)).sum()))
+
+
+def discrete_distances(sigma: Float, kept: int) -> Float:
+    r"""Information distances of columns of states, shape (p, p), additive along the paths of a tree whose hidden nodes have `kept` states.
+
+    .. math:: d_{ij} = -\sum_{k = 2}^{K} \log \sigma_k
+
+    of the canonical correlations that `association` gives; for columns of K states it is :math:`-\log |\det P_{ij}| / \sqrt{\det D_i
+    \det D_j}` (Choi et al., equation 12), for more of them the pseudo-determinant (Anandkumar et al. 2011, Spectral methods for learning
+    multivariate latent tree structure, section 3).
+    """
+    out = np.minimum(-np.log(np.maximum(sigma[:, :, : kept - 1], 1e-300)).sum(axis=2), FAR)
+    np.fill_diagonal(out, 0.0)
+    return np.asarray(out)
+
+
+def standard_errors(sigma: Float, n: int) -> Float:
+    r"""Of sums of logarithms of (canonical) correlations, in large samples: :math:`\sqrt{\sum_k (1 - \sigma_k^2)^2 / (n \sigma_k^2)}`."""
+    return np.asarray(np.sqrt((((1 - sigma**2) / np.maximum(sigma, 1e-6)) ** 2).sum(axis=2) / n))
 
 
 # ---------------------------------------------------------------------------------------------------------------- grouping
@@ -244,22 +266,33 @@ def _extend(d: dict[tuple[int, int], float], inner: Float, name: list[int], memb
 
 
 def best_tree(
-    distances: Float, n: int, groupings: Sequence[Callable[[Float, float, float], Tree]], tolerances: tuple[float, ...], reach: float
+    distances: Float, errors: Float, n: int, groupings: Sequence[Callable[[Float, float, float], Tree]], tolerances: Sequence[float]
 ) -> tuple[Tree, float]:
     r"""Of the trees of several groupings and tolerances the one that explains distances best for its number of edges; its tolerance.
 
-    .. math:: \sum_{i < j} \frac{(d_{ij} - d^T_{ij})^2}{v_{ij}} + |E| \log n, \qquad v_{ij} = \frac{e^{2 d} (1 - e^{-2 d})^2}{n}
+    .. math:: \sum_{i < j} \frac{(d_{ij} - d^T_{ij})^2}{v_{ij}} + |E| \log n
 
-    with lengths refitted by weighted non-negative least squares; v is the large-sample variance of the logarithm of a correlation.
+    with lengths refitted by non-negative least squares with weights 1 / v, v being squared standard errors. Pairs whose error is above
+    1 / `BEYOND`, which differ from no dependence by less than so many errors, count neither here nor in grouping.
+
+    Parameters
+    ----------
+    distances, errors : array, shape (p, p)
+    n : int
+        Rows.
+    groupings : sequence of callable
+    tolerances : sequence of float
     """
+    sure = distances[(errors <= 1 / BEYOND) & ~np.eye(len(distances), dtype=bool)]
+    reach = float(sure.max()) if len(sure) else float(np.median(distances))
     best: tuple[float, Tree, float] | None = None
-    seen: dict[tuple[tuple[int, int], ...], None] = {}
+    seen: set[tuple[tuple[int, int], ...]] = set()
     for tolerance, grouping in product(tolerances, groupings):
-        tree = grouping(distances, tolerance, reach)
+        tree = contracted(grouping(distances, tolerance, reach))
         if (shape := tuple(tree.edges)) in seen:
             continue
-        seen[shape] = None
-        tree, misfit = refitted(contracted(tree), distances, n, reach)
+        seen.add(shape)
+        tree, misfit = refitted(tree, distances, errors)
         score = misfit + len(tree.edges) * np.log(n)
         if best is None or score < best[0]:
             best = (score, tree, tolerance)
@@ -267,18 +300,16 @@ def best_tree(
     return best[1], best[2]
 
 
-def refitted(tree: Tree, distances: Float, n: int, reach: float) -> tuple[Tree, float]:
-    """The tree with lengths that fit the distances up to `reach` best, and the weighted sum of squares that is left."""
-    p = tree.observed
+def refitted(tree: Tree, distances: Float, errors: Float) -> tuple[Tree, float]:
+    """The tree with lengths that fit the distances best, and the weighted sum of squares that is left; uncertain pairs left out."""
+    i, j = np.triu_indices(tree.observed, 1)
+    sure = errors[i, j] <= max(1 / BEYOND, float(np.quantile(errors[i, j], 0.25)))
+    i, j = i[sure], j[sure]
+    weight = 1 / np.maximum(errors[i, j], 1e-3)
     paths = _paths(tree)
-    i, j = np.triu_indices(p, 1)
-    d = distances[i, j]
-    near = d <= max(reach, float(np.quantile(d, 0.25))) if len(d) else np.zeros(0, dtype=bool)
-    i, j, d = i[near], j[near], d[near]
-    weight = np.sqrt(n) / np.maximum(np.exp(d) * -np.expm1(-2 * d), 0.05)
     use = paths[i] ^ paths[j]
-    lengths, left = nnls(use * weight[:, None], d * weight, maxiter=50 * max(use.shape[1], 1))
-    return Tree(tree.edges, lengths.tolist(), p, tree.nodes), float(left) ** 2
+    lengths, left = nnls(use * weight[:, None], distances[i, j] * weight, maxiter=50 * max(use.shape[1], 1))
+    return Tree(tree.edges, lengths.tolist(), tree.observed, tree.nodes), float(left) ** 2
 
 
 def _paths(tree: Tree) -> NDArray[np.bool_]:

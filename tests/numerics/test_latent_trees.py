@@ -8,6 +8,7 @@ import pytest
 
 from testbed.numerics.latent_trees import (
     Tree,
+    association,
     best_tree,
     chow_liu,
     chow_liu_grouping,
@@ -16,6 +17,8 @@ from testbed.numerics.latent_trees import (
     gaussian_distances,
     recursive_grouping,
     refitted,
+    standard_errors,
+    states_that_show,
 )
 
 SHAPES = {
@@ -75,7 +78,8 @@ def test_rows_give_the_tree(shape: str) -> None:
     for seed in range(5):
         true = tree_of(shape, seed)
         distances = gaussian_distances(rows(true, n, seed))
-        found, _ = best_tree(distances, n, [recursive_grouping, chow_liu_grouping], (0.02, 0.05, 0.1, 0.2, 0.4), np.log(np.sqrt(n) / 4))
+        errors = standard_errors(np.exp(-distances)[:, :, None], n)
+        found, _ = best_tree(distances, errors, n, [recursive_grouping, chow_liu_grouping], (0.02, 0.05, 0.1, 0.2, 0.4))
         right += splits(found) == splits(true)
     assert right >= 4
 
@@ -96,7 +100,9 @@ def test_distances_of_states_add_up_along_paths() -> None:
     for move in moves:
         column = (generator.random(n)[:, None] > move.cumsum(axis=1)[column]).sum(axis=1)
         chain.append(column)
-    d = discrete_distances(np.stack(chain, axis=1), k)
+    sigma = association(np.stack(chain, axis=1))
+    assert states_that_show(sigma, n) == k
+    d = discrete_distances(sigma, k)
     assert d[0, 3] == pytest.approx(d[0, 1] + d[1, 2] + d[2, 3], abs=0.02)
     joint = np.bincount(chain[0] * k + chain[1], minlength=k * k).reshape(k, k) / n
     formula = -np.log(abs(np.linalg.det(joint)) / np.sqrt(np.prod(joint.sum(axis=0)) * np.prod(joint.sum(axis=1))))
@@ -108,13 +114,13 @@ def test_states_beyond_those_of_hidden_nodes_do_not_matter() -> None:
     states = generator.integers(0, 2, (20_000, 2))
     states[:, 1] = np.where(generator.random(20_000) < 0.8, states[:, 0], states[:, 1])
     wide = states * 2 + generator.integers(0, 2, (20_000, 2))  # four values, of which two cannot be told apart
-    assert discrete_distances(wide, 2)[0, 1] == pytest.approx(discrete_distances(states, 2)[0, 1], abs=0.01)
+    assert discrete_distances(association(wide), 2)[0, 1] == pytest.approx(discrete_distances(association(states), 2)[0, 1], abs=0.01)
 
 
 def test_lengths_are_refitted_to_what_they_were() -> None:
     true = tree_of("binary", 1)
     distances = true.distances()[:8, :8]
-    found, misfit = refitted(Tree(true.edges, [1.0] * len(true.edges), 8, true.nodes), distances, 1000, np.inf)
+    found, misfit = refitted(Tree(true.edges, [1.0] * len(true.edges), 8, true.nodes), distances, np.full((8, 8), 0.1))
     assert found.lengths == pytest.approx(true.lengths)
     assert misfit == pytest.approx(0, abs=1e-9)
 
@@ -124,3 +130,10 @@ def test_invisible_nodes_are_left_out() -> None:
     out = contracted(tree)
     assert out.edges == [(0, 3), (1, 3), (2, 3)]
     assert out.lengths == pytest.approx([0.6, 0.4, 0.5])
+
+
+def test_standard_errors_are_those_of_repeated_samples() -> None:
+    true = Tree([(0, 1)], [0.7], 2, 2)
+    found = np.array([gaussian_distances(rows(true, 2000, seed))[0, 1] for seed in range(400)])
+    formula = standard_errors(np.full((1, 1, 1), np.exp(-0.7)), 2000)[0, 0]
+    assert found.std() == pytest.approx(formula, rel=0.15)

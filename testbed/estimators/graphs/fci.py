@@ -32,8 +32,8 @@ class FCI(Estimator):
     test, alpha, effect, levels, max_depth, budget, samples, view
         As of `PC`. With `levels` the concrete end of an edge between levels is a tail, and such edges run to the abstract end.
     hidden : bool
-        Also try sets beyond neighbours, which hidden causes make necessary and which take long where there are many edges. Without hidden
-        causes, selection or not, neighbours are enough.
+        Also try sets beyond neighbours, which hidden causes make necessary and which take long where there are many edges: up to `budget`
+        tests. Without hidden causes, selection or not, neighbours are enough.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class FCI(Estimator):
         alpha: float = 0.01,
         effect: float = 0.0,
         levels: Sequence[int] | None = None,
-        hidden: bool = True,
+        hidden: bool = False,
         max_depth: int | None = None,
         budget: int = 10_000_000,
         samples: int = 100_000,

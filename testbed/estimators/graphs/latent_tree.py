@@ -14,11 +14,14 @@ from testbed.contracts import Codes, Data, Estimator, InvalidInput
 from testbed.numerics.batches import rows
 from testbed.numerics.latent_trees import (
     Tree,
+    association,
     best_tree,
     chow_liu_grouping,
     discrete_distances,
     gaussian_distances,
     recursive_grouping,
+    standard_errors,
+    states_that_show,
 )
 from testbed.numerics.leaf_states import cuts_of, states_in, values_of
 from testbed.numerics.matching import dense
@@ -27,8 +30,6 @@ from testbed.numerics.multi_view import indicators, log_tables, mixture_of_views
 GROUPINGS = {"recursive_grouping": recursive_grouping, "chow_liu": chow_liu_grouping}
 MOST_COLUMNS = 200
 """Recursive grouping holds a number for each triple."""
-BEYOND = 4.0
-"""Distances whose correlation is less than so many standard errors are not used."""
 
 
 class LatentTree(Estimator):
@@ -47,7 +48,7 @@ class LatentTree(Estimator):
     kind : {"gaussian", "discrete"}
         Whether columns are numbers or states.
     n_states : int, optional
-        Of hidden nodes, for states; by default the smallest number among the columns.
+        Of hidden nodes, for states; by default as many as pairs of columns bear out, at most the smallest number among the columns.
     grouping : {"best", "recursive_grouping", "chow_liu"}
         "best" is the one of the two whose tree explains the distances better for its number of edges.
     tolerances : sequence of float
@@ -67,6 +68,8 @@ class LatentTree(Estimator):
     lengths_ : list of float
         Information distance along each edge.
     tolerance_ : float
+    kept_ : int
+        States of hidden nodes; 0 for numbers.
 
     References
     ----------
@@ -108,17 +111,21 @@ class LatentTree(Estimator):
         self.values_: list[list[float]] = []
         self.cuts_: list[list[float]] = []
         array = x.double().cpu().numpy()
-        states, wanted = np.zeros((n, 0), dtype=np.int64), 0
+        states = np.zeros((n, 0), dtype=np.int64)
+        self.kept_ = 0
         if self.kind == "discrete":
             self.cuts_ = cuts_of(x, None, self.bins, self.samples)
             self.values_ = values_of(x, None, self.cuts_, self.bins, self.samples)
             states = states_in(x, self.values_, self.cuts_, self.bins)
-            wanted = self._wanted()
-            distances = discrete_distances(states, wanted)
+            sigma = association(states)
+            self.kept_ = self._kept(sigma, n)
+            sigma = sigma[:, :, : self.kept_ - 1]
+            distances = discrete_distances(sigma, self.kept_)
         else:
             distances = gaussian_distances(array)
+            sigma = np.exp(-distances)[:, :, None]
         chosen = list(GROUPINGS.values()) if self.grouping == "best" else [GROUPINGS[self.grouping]]
-        tree, self.tolerance_ = best_tree(distances, n, chosen, tuple(self.tolerances), float(np.log(np.sqrt(n) / BEYOND)))
+        tree, self.tolerance_ = best_tree(distances, standard_errors(sigma, n), n, chosen, self.tolerances)
         order, self.levels_, self.constituents_ = _rooted(tree)
         place = {node: code for code, node in enumerate(order)}
         self.edges_ = [[place[i], place[j]] for i, j in tree.edges]
@@ -129,7 +136,7 @@ class LatentTree(Estimator):
         if self.kind == "gaussian":
             self.weights_ = _regressions(tree, hidden, array)
         else:
-            self.prior_, self.tables_, numbers = _classes(tree, hidden, states, self.values_, wanted, np.random.default_rng(seed))
+            self.prior_, self.tables_, numbers = _classes(tree, hidden, states, self.values_, self.kept_, np.random.default_rng(seed))
             self.n_states_ = numbers + [len(values) for values in self.values_]
         return self
 
@@ -147,12 +154,12 @@ class LatentTree(Estimator):
     def decode(self, codes: Codes) -> Tensor:
         return dense(codes)[:, -len(self.mean_) :]
 
-    def _wanted(self) -> int:
+    def _kept(self, sigma: NDArray[np.float64], n: int) -> int:
         """States of hidden nodes."""
-        fewest = min(map(len, self.values_))
+        fewest = sigma.shape[2] + 1
         if self.n_states is not None and self.n_states > fewest:
             raise InvalidInput(f"n_states is {self.n_states}, but a column has only {fewest} states: hidden nodes can have at most as many")
-        return fewest if self.n_states is None else self.n_states
+        return states_that_show(sigma, n) if self.n_states is None else self.n_states
 
     def _check(self) -> None:
         if self.kind not in ("gaussian", "discrete"):

@@ -15,7 +15,7 @@ from testbed.numerics.batches import rows
 from testbed.numerics.cross_ranks import RankTest
 from testbed.numerics.leaf_states import cuts_of, states_in, values_of
 from testbed.numerics.matching import dense
-from testbed.numerics.multi_view import indicators, log_tables, mixture_of_views
+from testbed.numerics.multi_view import Mixture, indicators, log_tables, mixture_of_views
 
 
 class TensorDecomposition(Estimator):
@@ -28,7 +28,8 @@ class TensorDecomposition(Estimator):
     Parameters
     ----------
     n_states : int, optional
-        By default 1 + the rank of what the first two groups have in common, by Bartlett's test.
+        By default 1 + the rank of what the first two groups have in common, by Bartlett's test, or fewer where three groups show
+        fewer: 1 where nothing is behind them.
     groups : sequence of three sequences of int, optional
         Columns of each group; by default three consecutive blocks.
     alpha : float
@@ -91,10 +92,9 @@ class TensorDecomposition(Estimator):
         states = states_in(x, self.values_, self.cuts_, self.bins)
         widths = np.array([len(values) for values in self.values_])
         views = [indicators(states[:, group], widths[group]) for group in groups]
-        k = self.n_states if self.n_states is not None else 1 + _rank(views[0], views[1], self.alpha)
-        if k < 2:
-            raise InvalidInput("the first two groups of columns are independent, so that no state is behind them: give other groups")
-        found = mixture_of_views((views[0], views[1], views[2]), k, np.random.default_rng(seed))
+        most = self.n_states if self.n_states is not None else 1 + _rank(views[0], views[1], self.alpha)
+        found = self._mixture((views[0], views[1], views[2]), most, seed)
+        k = len(found.weights)
         starts = np.concatenate([[0], np.cumsum(widths)])
         self.tables_ = np.zeros((int(starts[-1]), k))
         for group, means in zip(groups, found.means, strict=True):
@@ -116,6 +116,17 @@ class TensorDecomposition(Estimator):
 
     def decode(self, codes: Codes) -> Tensor:
         return dense(codes)[:, 1:]
+
+    def _mixture(self, views: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], most: int, seed: int) -> Mixture:
+        """As many classes as are asked for; where that was not said, the most up to the rank that the third moments bear, or one."""
+        for k in range(most, 1, -1):
+            try:
+                return mixture_of_views(views, k, np.random.default_rng(seed))
+            except InvalidInput:
+                if self.n_states is not None:
+                    raise
+        one, two, three = (view.mean(axis=0)[:, None] for view in views)
+        return Mixture(np.ones(1), (one, two, three), np.ones(1))
 
     def _groups(self, p: int) -> list[list[int]]:
         if p < 3:

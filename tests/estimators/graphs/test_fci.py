@@ -44,6 +44,19 @@ def test_colliders_orient_as_in_pc() -> None:
     assert model.marks_[2, 0] == 1  # a hidden cause of both cannot be excluded
 
 
+def test_with_hidden_causes_sets_beyond_neighbours_are_tried() -> None:
+    generator = np.random.default_rng(3)
+    weight = generator.uniform(0.7, 1.6, 8) * generator.choice([-1, 1], 8)
+    x = generator.standard_normal((20_000, 5))
+    first, second = generator.standard_normal((2, 20_000))
+    x[:, 2] += weight[0] * first + weight[1] * x[:, 4]
+    x[:, 3] += weight[2] * second + weight[3] * x[:, 4]
+    x[:, 0] += weight[4] * first + weight[5] * x[:, 3]
+    x[:, 1] += weight[6] * second + weight[7] * x[:, 2]
+    assert FCI(alpha=1e-4).fit(x, seed=0).adjacent_[0, 1]
+    assert not FCI(alpha=1e-4, hidden=True).fit(x, seed=0).adjacent_[0, 1]
+
+
 @pytest.mark.parametrize("settings", [{"test": "kci"}, {"alpha": 0.0}, {"effect": 1.0}, {"budget": 0}, {"levels": [0, 1]}])
 def test_bad_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):

@@ -56,7 +56,8 @@ def test_bad_settings_are_refused(settings: dict[str, object]) -> None:
         TensorDecomposition(**settings).fit(classes(500)[0], seed=0)  # type: ignore[arg-type]
 
 
-def test_columns_without_anything_in_common_are_refused() -> None:
+def test_columns_without_anything_in_common_have_one_class() -> None:
     x = np.random.default_rng(1).integers(0, 3, (2000, 3))
-    with pytest.raises(InvalidInput, match="independent"):
-        TensorDecomposition().fit(x, seed=0)
+    model = TensorDecomposition().fit(x, seed=0)
+    assert model.n_states_ == [1, 3, 3, 3]
+    assert np.exp(model.tables_)[:3, 0] == pytest.approx(np.bincount(x[:, 0]) / 2000)
