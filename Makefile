@@ -90,6 +90,8 @@ results: $(READY) ## Run the suites anew and refresh the committed reference res
 	$(BIN)/testbed run theory/assumptions --jobs $(JOBS) --out runs/results/theory/assumptions --fresh
 	mkdir -p results/theory/assumptions
 	cp runs/results/theory/assumptions/claims.json runs/results/theory/assumptions/leaderboard.csv results/theory/assumptions/
+	$(BIN)/testbed run hierarchy --jobs $(JOBS) --out runs/results/hierarchy --fresh
+	$(BIN)/python tests/bench/hierarchy.py runs/results/hierarchy --out results/hierarchy
 
 clean: ## Delete what was built (not the results in runs/).
 	rm -rf $(VENV) $(PEERS) build dist site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
