@@ -90,7 +90,7 @@ class BottleneckHierarchy(Estimator):
         method: Method = "bottleneck",
         most: int = 2,
         least_gain: float = 0.02,
-        budget: int = 5_000,
+        budget: int = 1_000,
         samples: int = 50_000,
         view: str | None = None,
     ) -> None:

@@ -31,7 +31,7 @@ Partial = tuple[float, float, tuple[tuple[int, ...], ...], tuple[int, ...], int]
 
 NOISE = 4.0
 """Standard deviations of the chance level: what is below counts as 0."""
-FLOOR = 2.5
+FLOOR = 1.5
 """Standard deviations of the chance level that the cost of a merge, a mean of many pairs, is counted from."""
 JUMP = 3.0
 """How much more residual dependence a wrong union has than the worst right one, at least."""
