@@ -80,7 +80,8 @@ def fewest_edges(moments: Tensor, generator: torch.Generator, starts: int = 128,
     ----------
     .. [1] Jennrich (2006), Rotation to simple loadings using component loss functions: the oblique case, Psychometrika 71; the Jacobian in
        place of the loadings.
-    .. [2] Zheng, Ng & Zhang (2022), On the identifiability of nonlinear ICA: sparsity and beyond, NeurIPS, theorem 1: the sparsest Jacobian.
+    .. [2] Zheng, Ng & Zhang (2022), On the identifiability of nonlinear ICA: sparsity and beyond, NeurIPS, theorem 1: the sparsest
+       Jacobian.
     """
     m = moments.shape[1]
     unit = moments / moments.diagonal(dim1=1, dim2=2).mean().clamp_min(torch.finfo(moments.dtype).tiny)
@@ -102,7 +103,7 @@ def fewest_edges(moments: Tensor, generator: torch.Generator, starts: int = 128,
             left = 1 - step / steps
             adam.param_groups[0]["lr"] = rate * left + 1e-4
             adam.zero_grad()
-            cost(free, BLUR * left + SHARP).sum().backward()
+            cost(free, BLUR * left + SHARP).sum().backward()  # type: ignore[no-untyped-call]
             adam.step()
         with torch.no_grad():
             ends = cost(free, SHARP).nan_to_num(torch.inf)  # a start may end where W is singular

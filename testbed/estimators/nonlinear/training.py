@@ -147,7 +147,8 @@ def train(
         if step >= 0.9 * steps:
             tail.append(float(loss.detach()))
         adam.zero_grad(set_to_none=True)
-        (loss + weight * omega(penalty, p, s, more.get("gates"), left)).backward()
+        total = loss + weight * omega(penalty, p, s, more.get("gates"), left)
+        total.backward()  # type: ignore[no-untyped-call]
         adam.step()
         if penalty.slack is not None:
             over = (float(loss.detach()) - bound) / max(penalty.slack, 1e-6)

@@ -13,7 +13,7 @@ from testbed.contracts import Codes, Data, Estimator, InvalidInput, Observed, se
 from testbed.estimators.nonlinear.networks import Weights, decoded, encoded, gated, jacobian, new_weights, reframed
 from testbed.estimators.nonlinear.training import Penalty, Trained, held_out, largest, train
 from testbed.numerics.batches import is_stream, rows
-from testbed.numerics.edge_rotation import Frame, fewest_edges, profile, smallest_codes, strong
+from testbed.numerics.edge_rotation import Frame, fewest_edges, smallest_codes, strong
 from testbed.numerics.matching import dense
 from testbed.numerics.rotation import varimax
 
@@ -44,8 +44,8 @@ class VAE(Estimator):
     Parameters
     ----------
     n_codes : int, optional
-        m; None finds the number whose short fit (half of `steps`) is best on a tenth of the rows, held out: it starts at the largest ratio of
-        successive principal variances, and goes up or down by one while that helps.
+        m; None finds the number whose short fit (half of `steps`) is best on a tenth of the rows, held out: it starts at the largest
+        ratio of successive principal variances, and goes up or down by one while that helps.
     rotation : {"edges", "none", "codes", "varimax"}
         What is made few or sparse by turning codes after the fit: edges; nothing; codes, by L1, or by varimax (both keep W orthogonal).
     penalty : {"none", "edges", "gates", "codes", "topk"}
@@ -116,7 +116,7 @@ class VAE(Estimator):
         fits: int = 1,
         steps: int = 2000,
         penalty_steps: int = 1000,
-        batch_size: int = 512,
+        batch_size: int = 256,
         rate: float = 5e-3,
         units: int = 4,
         hidden: int = 64,
@@ -182,7 +182,8 @@ class VAE(Estimator):
     def _number(self, x: Tensor, groups: Tensor | None, seed: int) -> int:
         """How many codes: `n_codes`, or where short fits are best on held-out rows."""
         most = min(self.max_codes, x.shape[1])
-        self.tried_, self.stopped_ = [], ""
+        self.tried_: list[list[float]] = []
+        self.stopped_ = ""
         if self.n_codes is not None:
             return min(self.n_codes, x.shape[1])
         held = max(1, int(HELD_OUT * len(x)))
@@ -310,7 +311,8 @@ class VAE(Estimator):
             0 < self.power <= 1 and 0 < self.rate < math.inf and 0 <= self.weight < math.inf and (self.slack is None or self.slack > 0)
         ):
             raise InvalidInput(
-                f"power lies in (0, 1], rate and slack are above 0, weight at least 0; not {self.power}, {self.rate}, {self.slack}, {self.weight}"
+                f"power lies in (0, 1], rate and slack are above 0, weight at least 0; not {self.power}, {self.rate}, {self.slack} and "
+                f"{self.weight}"
             )
         if self.kind == "plain" and self.n_codes is None:
             raise InvalidInput("a plain autoencoder cannot tell which codes are needed: give n_codes")
@@ -335,4 +337,5 @@ def environments(data: Any, column: str, n: int) -> Tensor:
         count += len(piece)
         if count >= n:
             break
-    return torch.unique(torch.cat(pieces)[:n], return_inverse=True)[1]
+    numbers: Tensor = torch.unique(torch.cat(pieces)[:n], return_inverse=True)[1]
+    return numbers
