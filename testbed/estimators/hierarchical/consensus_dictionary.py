@@ -28,6 +28,15 @@ HELD_OUT = 2048
 """Rows by which dictionaries are compared, the last ones."""
 
 
+ROUND = 4
+"""Starts between two consensuses."""
+WORTH = 0.05
+"""Nats per row by which a round must shorten the description, or it was idle."""
+PATIENCE = 2
+"""Idle rounds in a row after which there is no other."""
+Fit = tuple[float, MinimalDictionary]
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class ConsensusDictionary(MinimalDictionary):
     r"""`MinimalDictionary` from several starts, and from the atoms that several of them agree on; the shortest description is kept.
@@ -42,10 +51,12 @@ class ConsensusDictionary(MinimalDictionary):
        .. math:: \frac d2 \log \frac{\|x - \hat x\|^2}{d} + \|a\|_0 (\log m + 3),
 
        in nats per row with :math:`\|x - \hat x\|^2` the mean: the place of each active code costs :math:`\log m` and its magnitude 3.
+       Starts come in rounds of four, and end where two have made nothing shorter. What a consensus has led to votes in later rounds.
 
     Parameters
     ----------
     starts : int
+        Most of them.
     samples : int
         Rows of each start, repeated ones counted.
     rows : int
@@ -55,14 +66,14 @@ class ConsensusDictionary(MinimalDictionary):
 
     Attributes
     ----------
-    lengths_ : list of float
-        Description length of each start, then of each consensus.
+    lengths_ : list of list of float
+        Description length of each start, and of each consensus.
     rank_ : int
     """
 
     samples: int = 60_000
     growth: float = 0.0
-    starts: int = 12
+    starts: int = 24
     rows: int = 50_000
 
     @classmethod
@@ -86,33 +97,39 @@ class ConsensusDictionary(MinimalDictionary):
             raise InvalidInput(f"{len(x)} rows are too few to hold some out: give at least 16")
         used, held_out = x[:-held], x[-held:]
         self.rank_ = rank(used)
-        fits: list[tuple[float, MinimalDictionary]] = []
-        for i in range(self.starts):
-            width = self.start_codes or math.ceil(WIDTHS[i % len(WIDTHS)] * self.rank_)
-            one = self._plain(max(1, min(width, 4 * x.shape[1], len(used) // 4))).fit(used, seed=seed_of("start", seed, i))
-            fits.append((description_length(one, held_out), one))
-        for i, atoms in enumerate(self._agreed(fits)):
-            one = self._plain(len(atoms)).fit_from(used, atoms, seed=seed_of("consensus", seed, i))
-            fits.append((description_length(one, held_out), one))
-        best = min(fits, key=lambda fit: fit[0])[1]
+        fits: list[Fit] = []
+        better: list[Fit] = []
+        idle = 0
+        for first in range(0, self.starts, ROUND):
+            before = min((length for length, _ in fits + better), default=math.inf)
+            for i in range(first, min(first + ROUND, self.starts)):
+                width = self.start_codes or math.ceil(WIDTHS[i % len(WIDTHS)] * self.rank_)
+                one = self._plain(max(1, min(width, 4 * x.shape[1], len(used) // 4))).fit(used, seed=seed_of("start", seed, i))
+                fits.append((description_length(one, held_out), one))
+            for i, atoms in enumerate(self._agreed(fits, better)):
+                one = self._plain(len(atoms)).fit_from(used, atoms, seed=seed_of("consensus", seed, first, i))
+                better.append((description_length(one, held_out), one))
+            idle = idle + 1 if min(length for length, _ in fits + better) > before - WORTH else 0
+            if idle == PATIENCE:
+                break
+        best = min(fits + better, key=lambda fit: fit[0])[1]
         for name, value in vars(best).items():
             if name.endswith("_"):
                 setattr(self, name, value)
-        self.lengths_ = [length for length, _ in fits]
+        self.lengths_ = [[length for length, _ in some] for some in (fits, better)]
         return self
 
     def _plain(self, width: int) -> MinimalDictionary:
         names = set(MinimalDictionary.parameter_names()) - {"view", "start_codes"}
         return MinimalDictionary(start_codes=width, **{name: getattr(self, name) for name in names})
 
-    def _agreed(self, fits: list[tuple[float, MinimalDictionary]]) -> list[Tensor]:
-        """Different sets of atoms that shares of the starts agree on."""
-        order = [one.dictionary_ for _, one in sorted(fits, key=lambda fit: fit[0])]
+    def _agreed(self, fits: list[Fit], better: list[Fit]) -> list[Tensor]:
+        """Different sets of atoms that shares of the starts, and of the best of all, agree on."""
+        starts, every = (sorted(some, key=lambda fit: fit[0]) for some in (fits, fits + better))
         found: list[Tensor] = []
-        for some in (order, order[: max(2, len(order) // 2)]):
+        for some in (starts, every[: max(2, len(fits) // 2)]):
             for share in VOTES:
-                votes = max(2, math.ceil(share * len(some)))
-                atoms = consensus(some, votes)
+                atoms = consensus([one.dictionary_ for _, one in some], max(2, math.ceil(share * len(some))))
                 if len(atoms) and not any(len(atoms) == len(other) and torch.allclose(atoms, other) for other in found):
                     found.append(atoms)
         return found

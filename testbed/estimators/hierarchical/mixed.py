@@ -41,7 +41,7 @@ class MixedHierarchySAE(Estimator):
         `ConsensusDictionary` by default.
     sufficient : float
         Smallest share of a composite's activations that its constituents tell, false alarms being taken off.
-    effect, beam, largest
+    effect, least, beam, largest
         See `SmallestSufficient`.
     size : {"found", "given"}
         See `HierarchicalSAE`.
@@ -62,6 +62,7 @@ class MixedHierarchySAE(Estimator):
     codes: Estimator | None = None
     sufficient: float = 0.8
     effect: float = 0.06
+    least: float = 0.0125
     beam: int = 20
     largest: int = 6
     size: str = "found"
@@ -86,6 +87,7 @@ class MixedHierarchySAE(Estimator):
         """
         in_range("sufficient", self.sufficient, 0, 1)
         in_range("effect", self.effect, 0, 0.99)
+        in_range("least", self.least, 0, 0.99)
         in_range("beam", self.beam, 1, 10_000)
         in_range("largest", self.largest, 1, 16)
         in_range("samples", self.samples, 20, 10**9)
@@ -117,7 +119,8 @@ class MixedHierarchySAE(Estimator):
         events = Events.of(on)
 
         def search(i: int, allowed: NDArray[np.bool_]) -> tuple[list[int], float]:
-            found = smallest_sufficient(events, on[:, i], beam=self.beam, largest=self.largest, effect=self.effect, allowed=allowed)
+            settings = {"effect": self.effect, "least": self.least}
+            found = smallest_sufficient(events, on[:, i], beam=self.beam, largest=self.largest, allowed=allowed, **settings)
             return list(found.members), told_share(events, on[:, i], found.members)
 
         constituents: list[list[int]] = [[] for _ in range(m)]

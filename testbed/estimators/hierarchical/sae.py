@@ -50,8 +50,8 @@ class HierarchicalSAE(Estimator):
         A learner's name: ``"smallest_sufficient"``, ``"correlation"``, ``"lasso"``, ``"logistic"``, ``"adjacent_tests"``,
         ``"edge_dictionary"``; or an estimator that gives ``constituents_``, such as ``pc``, ``fci`` or ``causal_learn``, see `nested`.
     prune : bool
-    effect : float
-        Smallest share of what is unexplained that an edge must save when graphs are pruned.
+    effect, least : float
+        Smallest shares that an edge must save when graphs are pruned, see `SmallestSufficient`.
     size : {"found", "given"}
         Whether width and number of active codes of `codes` are found, where it has such parameters.
     shuffled : bool
@@ -87,6 +87,7 @@ class HierarchicalSAE(Estimator):
     edges: str | Estimator = "smallest_sufficient"
     prune: bool = True
     effect: float = 0.06
+    least: float = 0.0125
     size: Literal["found", "given"] = "found"
     shuffled: bool = False
     samples: int = 50_000
@@ -169,7 +170,7 @@ class HierarchicalSAE(Estimator):
         if isinstance(learner, EdgeLearner):
             learner.samples = max(learner.samples, len(on))
         found, self.stopped_ = learned(learner, on, levels, seed_of("edges", seed))
-        self.constituents_ = pruned_graph(on, levels, found, self.effect) if self.prune else found
+        self.constituents_ = pruned_graph(on, levels, found, self.effect, self.least) if self.prune else found
 
     def encode(self, observed: Any) -> Codes:
         """Codes of all views side by side, in the order of `views`."""
@@ -209,6 +210,7 @@ class HierarchicalSAE(Estimator):
 
     def _check(self) -> None:
         in_range("effect", self.effect, 0, 0.99)
+        in_range("least", self.least, 0, 0.99)
         in_range("samples", self.samples, 20, 10**9)
         for name, choices in (("order", ("given", "found")), ("size", ("given", "found"))):
             if getattr(self, name) not in choices:
@@ -225,7 +227,9 @@ def one_of(data: Any) -> Observed:
     return first
 
 
-def pruned_graph(on: NDArray[np.bool_], levels: NDArray[np.int64], constituents: list[list[int]], effect: float) -> list[list[int]]:
+def pruned_graph(
+    on: NDArray[np.bool_], levels: NDArray[np.int64], constituents: list[list[int]], effect: float, least: float
+) -> list[list[int]]:
     """The smallest graph, within the given one, that still explains every higher code; twins that the search keeps on purpose stay."""
     out = [list(tuple_) for tuple_ in constituents]
     for upper, lower in adjacent(levels):
@@ -236,7 +240,7 @@ def pruned_graph(on: NDArray[np.bool_], levels: NDArray[np.int64], constituents:
             if not members or len(members) > MOST:
                 continue
             found = Found(members, code_length(events, on[:, i], members), code_length(events, on[:, i], ()))
-            kept = set(pruned(events, on[:, i], found, effect).members)
+            kept = set(pruned(events, on[:, i], found, effect, least).members)
             # What could stand in the place of a member is no less a constituent than that member.
             kept |= {k for k in set(members) - kept if any(same(events, k, j) for j in kept)}
             out[i] = [int(lower[k]) for k in sorted(kept)]

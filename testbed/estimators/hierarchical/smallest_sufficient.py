@@ -24,14 +24,17 @@ class SmallestSufficient(EdgeLearner):
 
     Deterministic compositions break faithfulness. Tests of conditional independence drop a true constituent that the others make
     redundant in most rows: with AND and little lone firing, B says nearly all that C says. Here a constituent stays as long as the rows in
-    which it alone decides shorten the code by more than they cost, be they few: one that fires alone in some ten rows is enough. Where
+    which it alone decides shorten the code by more than they cost, be they few: with ``least=0`` some ten rows are enough, and by
+    default it takes about 1 % of the composite's code length. Where
     constituents *never* fire alone they are one event, any of them suffices, and no data tell them apart; the smallest set
     then has one of them, and with ``ties="all"`` (default) all others that could stand in its place without a longer code are given too.
 
     Parameters
     ----------
     effect : float
-        Smallest share of what is unexplained that a constituent must save; it matters only where codes are read with errors.
+        Smallest share of what would be unexplained without it that a constituent must save; it matters only where codes have errors.
+    least : float
+        Smallest share of the composite's own code length that a constituent must save. 0 is right for codes without errors.
     beam : int
         Sets of each size that are widened.
     largest : int
@@ -49,6 +52,7 @@ class SmallestSufficient(EdgeLearner):
     """
 
     effect: float = 0.06
+    least: float = 0.0125
     beam: int = 20
     largest: int = 10
     ties: str = "all"
@@ -60,6 +64,7 @@ class SmallestSufficient(EdgeLearner):
     def check(self) -> None:
         super().check()
         in_range("effect", self.effect, 0, 0.99)
+        in_range("least", self.least, 0, 0.99)
         in_range("beam", self.beam, 1, 10_000)
         in_range("largest", self.largest, 1, 16)
         if self.ties not in ("all", "one"):
@@ -76,7 +81,7 @@ class SmallestSufficient(EdgeLearner):
         events = Events.of(lower[:, seen])
         for i in range(upper.shape[1]):
             y = upper[:, i]
-            found = smallest_sufficient(events, y, beam=self.beam, largest=self.largest, effect=self.effect)
+            found = smallest_sufficient(events, y, beam=self.beam, largest=self.largest, effect=self.effect, least=self.least)
             for j in found.members:
                 rest = tuple(k for k in found.members if k != j)
                 out[i, seen[j]] = max(code_length(events, y, rest) - found.length, 1e-9)
