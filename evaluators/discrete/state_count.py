@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evaluators.calibration import PERMUTED_CODES, truth_of
+from evaluators.discrete.distinguishable import distinguishable_counts
 from evaluators.discrete.matching import match_states
 from evaluators.discrete.references import STATES_ORACLE
 from testbed.contracts import Evaluator, InvalidInput, Outcome, Scores
@@ -30,7 +31,11 @@ class StateCount(Evaluator):
     ceiling = STATES_ORACLE
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
-        """Parts ``exact`` (share of concepts with the right number), ``bias`` (found less true), and the error per level."""
+        """Parts ``exact`` (share of concepts with the right number), ``bias`` (found less true), and the error per level.
+
+        ``exact distinguishable``, where the truth tells: share of concepts with as many states as have context laws of their own; ``exact
+        twins``: the same among concepts that have fewer of them than states.
+        """
         world = match_states(outcome)
         structure = outcome.structure
         if structure is not None and len(structure.levels) != outcome.codes.shape[1]:
@@ -41,6 +46,12 @@ class StateCount(Evaluator):
         true = _true_counts(outcome, world.levels)
         error = np.abs(found - true).astype(float)
         parts = {"exact": world.mean((error == 0).astype(float)), "bias": world.mean((found - true).astype(float))}
+        apart = distinguishable_counts(outcome)
+        if apart is not None:
+            wanted = np.array([k for level in world.levels for k in apart[level]])
+            parts["exact distinguishable"] = world.mean((found == wanted).astype(float))
+            if (fewer := world.hidden & (wanted < true)).any():
+                parts["exact twins"] = float((found == wanted)[fewer].mean())
         return Scores(world.mean(error), parts | world.by_level(error))
 
 

@@ -103,7 +103,7 @@ def refined_rate(tables: Sequence[Array], rate: float, alpha: float) -> float:
     alpha : float
         As for `admissible`.
     """
-    for _ in range(ROUNDS if rate > 0 else 0):
+    for _ in range(10 if rate > 0 else 0):
         seen = expected = 0.0
         for n in tables:
             channels = [symmetric(k, rate) for k in n.shape]

@@ -55,8 +55,8 @@ def merged_states(
     alpha : float
         Probability, at most, of splitting rows of one law, over all tests of this table (Bonferroni).
     tolerance : float
-        Laws that differ by less than this are one law, however many rows say otherwise: the total variation of the counts, or the bound of it
-        that G gives once its bias is taken off (see `g_tests`), if that is smaller.
+        Laws that differ by less than this are one law, however many rows say otherwise: the total variation of the counts, or the bound of
+        it that G gives once its bias is taken off (see `g_tests`), if that is smaller.
     totals : array, shape (T,), optional
         How often each row occurs, for their order; by default the totals of the first context.
     """
@@ -104,8 +104,8 @@ def _statistics(x: Array, y: Array, starts: Labels) -> tuple[Array, Array, Array
     r"""G, degrees of freedom, mean of G, and :math:`XY/(X+Y)`, per row of `y` and context; shapes (K, J).
 
     :math:`(G - df)(X + Y) / XY` estimates :math:`\sum_c (p_c - q_c)^2 / m_c \ge 4\,\mathrm{TV}^2`, m the pooled law: half its root is
-    the effect size, unless the total variation of the counts is smaller: where one law is nearly 0, little noise that was not taken out makes
-    G large.
+    the effect size, unless the total variation of the counts is smaller: where one law is nearly 0, little noise that was not taken out
+    makes G large.
     """
 
     def total(values: Array) -> Array:

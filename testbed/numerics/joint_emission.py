@@ -79,8 +79,10 @@ def tree_log_likelihood(fitted: States, held: States) -> Array:
     sizes = [int(max(fitted[:, j].max(), held[:, j].max())) + 1 for j in range(held.shape[1])]
     out = np.zeros(len(held))
     for j, above in tree_of_pairs(fitted):
-        given = (fitted[:, above], held[:, above]) if above >= 0 else (None, None)
-        out += conditional(fitted[:, j], held[:, j], *given, sizes[j], sizes[above] if above >= 0 else 1)
+        if above < 0:
+            out += conditional(fitted[:, j], held[:, j], None, None, sizes[j], 1)
+        else:
+            out += conditional(fitted[:, j], held[:, j], fitted[:, above], held[:, above], sizes[j], sizes[above])
     return out
 
 

@@ -75,7 +75,7 @@ def smallest(x: Any) -> Columns:
 
 def keys(columns: Columns, block: Block, shape: Shape) -> States:
     """One number per row for the tuple of a block, the last constituent varying fastest, shape (n,)."""
-    key = columns[block[0]].astype(np.int64)
+    key: States = columns[block[0]].astype(np.int64)
     for j, k in zip(block[1:], shape[1:], strict=True):
         key *= k
         key += columns[j]
@@ -103,7 +103,7 @@ def tuple_counts(columns: StateColumns, blocks: Sequence[Block], shapes: Sequenc
 def pair_counts(
     columns: StateColumns, blocks: Sequence[Block], shapes: Sequence[Shape], folds: int = 1
 ) -> list[dict[tuple[int, int], Array]]:
-    """How often each tuple of block i occurs beside each of block j > i, shape of both; for each of `folds` interleaved parts of the rows."""
+    """How often each tuple of block i occurs beside each of block j > i, shape of both; for each of `folds` interleaved parts of rows."""
     check_cells([*shapes] * folds)
     cells = [math.prod(shape) for shape in shapes]
     places = [(i, j) for i in range(len(cells)) for j in range(i + 1, len(cells))]

@@ -6,8 +6,8 @@ The total correlation of columns S is
 
 0 if and only if they are independent. Constituents of one composite have it, even where (as with parity) all smaller sets are
 independent. Where there is none either, tuples still depend on *each other* through their composites, and rows in which two tuples are
-both repeated are more frequent than their columns' laws say: the collision statistic of two sets together, which the rank of their table then
-divides. The law of either statistic without dependence is that of the same columns, each shuffled by itself.
+both repeated are more frequent than their columns' laws say: the collision statistic of two sets together, which the rank of their table
+then divides. The law of either statistic without dependence is that of the same columns, each shuffled by itself.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def _statistics(sets: Sequence[Tuple], states: States, sizes: Sequence[int], sta
     assert callable(statistic)
     columns = [np.ascontiguousarray(column) for column in states.T]
     margins = [np.bincount(column, minlength=k) / n for column, k in zip(columns, sizes, strict=True)]
-    out, last, head = np.empty(len(sets)), (), columns[0]
+    last: Tuple = ()
+    out, head = np.empty(len(sets)), columns[0]
     for i, one in enumerate(sets):  # in lexicographic order, so that all but the last column are numbered once
         if one[:-1] != last:
             last, head = one[:-1], columns[one[0]]

@@ -63,9 +63,9 @@ class DiscreteHierarchy(Generator):
         m, admissible tuples per state: the same everywhere, one per level 0 ... L - 1, or per level a list that is repeated over the
         *states* of each composite (unequal fibres).
     rules : {"random", "parity"} or list of str
-        What tables are: random ones, or ``"parity"``, where a tuple's state and potential depend on a sum of its constituents' states alone,
-        so that all but one of them are independent of each other (see `generators.selection.discrete.parity`; `synonyms` then counts
-        residues). The same everywhere, or one per level 0 ... L - 1.
+        What tables are: random ones, or ``"parity"``, where a tuple's state and potential depend on a sum of its constituents' states
+        alone, so that all but one of them are independent of each other (see `generators.selection.discrete.parity`; `synonyms` then
+        counts residues). The same everywhere, or one per level 0 ... L - 1.
     shared_rules : bool
         Whether all composites of a level have the same table.
     preference : float
@@ -90,8 +90,8 @@ class DiscreteHierarchy(Generator):
     minimum_probability : float
         Likewise until every state of these composites (levels 1 to L - 1) is at least so probable; up to 5,000 times.
     twins : int
-        Composites of levels 1 to L - 1, drawn at random, whose last two states are exact twins: their slices of the table above are alike, so
-        that no data tell them apart. `minimum_gap` speaks of the others.
+        Composites of levels 1 to L - 1, drawn at random, whose last two states are exact twins: their slices of the table above are
+        alike, so that no data tell them apart. `minimum_gap` speaks of the others.
     sampler : {"auto", "exact", "markov_chain"}
         With shared constituents. ``"auto"``: Markov chains where exact ways take too long; they are refused unless they have mixed, and
         posteriors and likelihoods are not known then. ``"exact"`` refuses such graphs outright; ``"markov_chain"`` samples all so.

@@ -23,8 +23,8 @@ from generators.selection.discrete.law import Law, joint
 def least_gap(graph: Graph, law: Law, twins: Sequence[tuple[int, int]] = ()) -> float:
     """The smallest gap of all composites that belong to a tuple; infinite where there is none (a single level of composites).
 
-    Level 0 has no tuple above it, and leaves are seen as they are: neither is gated. The last two states of `twins`, composites by level and
-    number, count as one.
+    Level 0 has no tuple above it, and leaves are seen as they are: neither is gated. The last two states of `twins`, composites by level
+    and number, count as one.
     """
     best: dict[tuple[int, int], float] = {}
     for level in range(graph.last - 1):

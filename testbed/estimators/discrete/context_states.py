@@ -38,11 +38,11 @@ class ContextStates(Estimator):
     (`testbed.numerics.tuples`). Where their size is unknown, held-out likelihood chooses it, one for each level. That takes a budget of
     sets to look at, and says in ``stopped_`` what it left out.
 
-    **Noise** on leaves mixes the laws of tuples. Its rate is estimated from tuples that nothing else explains, tuples that noise explains are
-    left out, and the rest of each table is sent backwards through the noise before laws are compared; from level to level the channel of a
-    composite follows from those of its constituents and its table. A tolerance on the size of effects covers what is left. Codes are
-    then the most probable states given the whole row, by exact messages in the found tree (`testbed.numerics.tree_posteriors`), but
-    for those of leaves, which stay what is seen; without noise a block's own tuple says all.
+    **Noise** on leaves mixes the laws of tuples. Its rate is estimated from tuples that nothing else explains, those that noise explains
+    are left out, and each table is replaced by the most likely one before the noise; then laws are compared. From level to level the
+    channel of a composite follows from those of its constituents and its table. A tolerance on the size of effects covers what is left.
+    Codes are then the most probable states given the whole row, by exact messages in the found tree
+    (`testbed.numerics.tree_posteriors`), but for those of leaves, which stay what is seen; without noise a block's own tuple says all.
 
     **How many states**: see `rule`; or a budget that is forced. Of several budgets the one under which one half of the rows is most
     likely when the other is fitted (`testbed.numerics.joint_emission`).
@@ -55,9 +55,9 @@ class ContextStates(Estimator):
 
     Parameters
     ----------
-    arity : int, list of int, or None
-        Concepts of a tuple, unless tuples are given; a list has one per level of composites, level 0 first. None (for found ones only): from
-        2 to `max_arity`, as the data say.
+    arity : int, list of int, or "unknown"
+        Concepts of a tuple, unless tuples are given; a list has one per level of composites, level 0 first. ``"unknown"`` (for
+        found ones only): from 2 to `max_arity`, as the data say.
     tuples : "blocks", "found", or list of list of list of int
         Which concepts compose: neighbours, `arity` at a time, until one is left; or those that depend on each other; or as a generator's
         `constituents` has them: per level from 0 on, and composite, concepts of the next level. A concept belongs to one tuple at most.
@@ -105,7 +105,7 @@ class ContextStates(Estimator):
 
     def __init__(
         self,
-        arity: int | list[int] | None = 2,
+        arity: int | list[int] | Literal["unknown"] = 2,
         tuples: Literal["blocks", "found"] | list[list[list[int]]] = "blocks",
         max_arity: int = 3,
         search_budget: int = 50_000,
@@ -154,7 +154,8 @@ class ContextStates(Estimator):
         if isinstance(self.n_states, list):
             self._choose_budget(data, seed)
         else:
-            self.budget_, self.held_out_ = self.n_states, []
+            self.budget_ = self.n_states
+            self.held_out_: list[float] = []
         self.cuts_ = cuts_of(data, self.view, self.bins, self.samples)
         self.values_ = values_of(data, self.view, self.cuts_, self.bins, self.samples)
         self.stopped_ = ""
@@ -214,7 +215,7 @@ class ContextStates(Estimator):
 
     def _arities(self) -> list[int]:
         """Sizes of tuples that are allowed somewhere."""
-        if self.arity is None:
+        if isinstance(self.arity, str):
             return [] if self.tuples == "blocks" else list(range(2, self.max_arity + 1))
         return list(self.arity) if isinstance(self.arity, list) else [self.arity]
 

@@ -86,7 +86,7 @@ def _value(
     free = [j for j in range(len(sizes)) if not any(j in block for block in blocks)]
     rest = [(halves[0][j].astype(np.int64), halves[1][j].astype(np.int64)) for j in free]
     best = _by_tree(states + rest)
-    if 2 <= len(states) and max(level.sizes) > 1:
+    if len(states) >= 2 and max(level.sizes) > 1:
         above = np.stack([own[0] for own in states]), np.stack([own[1] for own in states])
         further = _candidates(above[0], level.sizes, arities, settings, budget, seed)[0]
         value = [_value(above, one, level.sizes, arities, level.channels, settings, budget, seed) for one in further]
