@@ -43,6 +43,8 @@ def recovered(learner):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_finds_easy_edges_and_none_between_shuffled_levels(name):
     learner = learner_named(name).set_params(levels=LEVELS)
+    if name == "edge_dictionary":
+        learner.set_params(steps=30)
     x = world()
     assert recovered(learner.fit(x, seed=0)) == pytest.approx(1.0, abs=0.15 if name == "edge_dictionary" else 1e-9)
     assert learner.constituents_[3:] == [[]] * 9
@@ -121,8 +123,8 @@ def test_the_support_is_the_last_one_that_is_small_enough():
 @pytest.mark.parametrize("norm", ["l1", "l0"])
 def test_a_penalty_on_edges_leaves_fewer_weights_than_one_on_codes(norm):
     x = world(3_000)
-    edges = EdgeDictionary(levels=LEVELS, norm=norm).fit(x, seed=0)
-    codes = EdgeDictionary(levels=LEVELS, penalty="codes").fit(x, seed=0)
+    edges = EdgeDictionary(levels=LEVELS, norm=norm, steps=40).fit(x, seed=0)
+    codes = EdgeDictionary(levels=LEVELS, penalty="codes", steps=40).fit(x, seed=0)
     assert (edges.strength_ > 0).sum() <= (codes.strength_ > 0).sum()
     assert recovered(edges) >= recovered(codes)
 
