@@ -15,8 +15,7 @@ import torch
 from testbed.conformance.outcomes import (
     CHANGES,
     HARD,
-    HELD_OUT,
-    HOLDING_OUT,
+    SECOND,
     first_rows,
     meaningless,
     noise,
@@ -81,7 +80,7 @@ def check_evaluator(evaluator: Evaluator) -> list[Check]:
     def scores() -> None:
         reasons = []
         for name in evaluator.kinds or ("sparse", "model", "dial"):
-            for variant in (name, f"{name}{HELD_OUT}") if name in HOLDING_OUT else (name,):
+            for variant in (name, SECOND[name]) if name in SECOND else (name,):
                 outcome = given(world(variant))
                 try:
                     result = score(outcome)

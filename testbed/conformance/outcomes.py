@@ -25,7 +25,10 @@ ROWS = 1000
 SEED = 9
 HELD_OUT = " with unseen tuples"
 """After ``sparse`` or ``states``: the world of that name whose training holds some tuples out."""
-HOLDING_OUT = ("sparse", "states")
+SPARSE_F = " behind a sparse f"
+"""After ``real``: the world of that name in which each coordinate sees two concepts."""
+SECOND = {"sparse": f"sparse{HELD_OUT}", "states": f"states{HELD_OUT}", "real": f"real{SPARSE_F}"}
+"""The world to go to where an evaluator does not apply to the first one of a kind."""
 
 Change = Callable[[Outcome, int], Outcome]
 """From an outcome and a seed to one with other codes."""
@@ -53,6 +56,7 @@ def _world(name: str) -> Outcome:
         "real": ContinuousHierarchy(levels=(2, 5), branching=2, dimension=8, cells=128, views="mixed"),
         "states": DiscreteHierarchy.small(),
         f"sparse{HELD_OUT}": HeldOutTuples("sparse", SparseConcepts.small().get_params(), 0.4),
+        f"real{SPARSE_F}": ContinuousHierarchy(levels=(2, 5), branching=2, dimension=15, row_support=1, cells=128, views="mixed"),
         f"states{HELD_OUT}": HeldOutTuples("discrete", DiscreteHierarchy.small().get_params()),
     }[name]
     instance = generator.draw(7)
