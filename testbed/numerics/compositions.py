@@ -52,6 +52,16 @@ class Misfit:
     parameters: Array
     converged: bool = True
 
+    def better(self, other: Misfit, tables: NDArray[np.int64]) -> Misfit:
+        """The same with `other`'s explanations of some tables, where they are likelier."""
+        new = other.likelihood > self.likelihood[tables]
+        where = tables[new]
+        arrays = {}
+        for name in ("nats", "error", "likelihood", "parameters"):
+            arrays[name] = getattr(self, name).copy()
+            arrays[name][where] = getattr(other, name)[new]
+        return Misfit(**arrays, converged=self.converged and other.converged)
+
 
 def misfit(counts: Array, law: Array, parameters: Array, converged: bool = True) -> Misfit:
     """How far tables of counts, shape (F, T, X), are from laws p(t, x) with that many fitted parameters, shape (F,)."""
