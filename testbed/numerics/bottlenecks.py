@@ -178,6 +178,8 @@ def dependence(moments: Tensor, f: Tensor, g: Tensor, rows: int) -> float:
     ----------
     .. [1] Bartlett (1941), The statistical significance of canonical correlations, Biometrika 32.
     """
+    if not len(f) or not len(g):
+        return 0.0
     left, right = inverse_root(moments[f][:, f]), inverse_root(moments[g][:, g])
     total = float((left @ moments[f][:, g] @ right).square().sum())
     return (total - len(f) * len(g) / rows) / 2
@@ -196,6 +198,8 @@ def residual_dependence(table: Expansion, chosen: Sequence[int]) -> float:
         Columns of the set.
     """
     f, g = table.inside(chosen), table.outside(chosen)
+    if not len(f) or not len(g):
+        return 0.0
     total = 0.0
     for fit, score in (table.halves, table.halves[::-1]):
         found = canonical(fit.moments, f, g)
