@@ -1,8 +1,8 @@
 """Reference results of the hierarchical suites: ``python tests/bench/hierarchy.py runs/results/hierarchy --out results/hierarchy``.
 
-Copies, of every suite of a folder that ``testbed run hierarchy`` wrote, leaderboard, claims and report. Writes ``table.md``, each claim with
-its verdict, value, interval and bar, beside chance, floor and ceiling of the same score on the same instances; and ``seconds.csv``, what fits of
-each estimator took.
+Copies, of every suite of a folder that ``testbed run hierarchy`` wrote, leaderboard, claims and report. Writes ``table.md``: each claim
+with its verdict, value, interval and bar, beside chance, floor and ceiling of the same score on the same instances; and ``seconds.csv``:
+what fits of each estimator took.
 """
 
 from __future__ import annotations
