@@ -24,8 +24,9 @@ class PC(Estimator):
     What it can find at best: without selection the Markov equivalence class of the graph; with it the selected MAG, in which
     co-constituents are adjacent and nothing orients. An edge without direction is written both ways, each end a constituent of the
     other: an edge that selection made and one that is only undetermined look alike, see `FCI`. Hidden common causes are assumed away.
-    Deterministic compositions break faithfulness: given all its constituents a composite is constant. Where correlations are singular
-    for it, "fisher_z" refuses; "g2" has no such limit and, with an `effect` of .05 or so, keeps edges that rows alone would drown.
+    Deterministic compositions break faithfulness: given all its constituents a composite is constant, so that they separate it from
+    whatever else it is composed with, or a part of. On states G2 then finds no wrong edge and loses about half of those to composites;
+    Fisher's z finds two thirds of them and wrong ones beside, and refuses sums, whose correlations are singular.
 
     Parameters
     ----------
