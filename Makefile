@@ -54,6 +54,7 @@ bench: $(READY) $(PEERS_READY) ## Time the hot paths, one thread, beside peers' 
 	$(BIN)/python tests/bench/throughput.py --out results/speed
 	$(BIN)/python tests/bench/sampling.py --out results/speed
 	$(BIN)/python tests/bench/discrete.py --out results/speed
+	$(BIN)/python tests/bench/discrete_recovery.py --out results/speed
 	$(BIN)/python tests/bench/metrics.py --out results/speed
 	$(BIN)/python tests/bench/graphs.py --out results/speed
 	$(PEERS)/bin/python tests/bench/peers.py --out results/speed

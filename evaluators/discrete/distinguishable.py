@@ -64,7 +64,7 @@ def _upward(truth: Truth, last: int) -> list[list[Array]]:
     for level in range(last - 1, -1, -1):
         for i, k in enumerate(truth.levels[level].cardinalities):
             weight = _weights(truth, level, i, laws)
-            laws[level].append(np.bincount(_states(truth, level, i).ravel(), weight.ravel(), k))
+            laws[level].append(np.bincount(_states(truth, level, i).ravel(), weight.ravel(), k).astype(np.float64))
     return laws
 
 

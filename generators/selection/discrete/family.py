@@ -182,7 +182,7 @@ class DiscreteHierarchy(Generator):
                 if attempt + 1 == tries:
                     raise self._refused(tries, widest)
             except Unreachable:
-                if (graph.is_forest and not pairs) or attempt + 1 >= DRAWS:
+                if attempt + 1 >= (tries if pairs else 1 if graph.is_forest else DRAWS):
                     raise
         return DiscreteInstance(model, emission, self.label, known=law, sampler=self.sampler)
 
