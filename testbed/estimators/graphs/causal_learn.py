@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from testbed.contracts import Codes, Data, Estimator, InvalidInput
+from testbed.estimators.graphs.hidden_nodes import composed_of, heights_of, readout_of
 from testbed.numerics.batches import rows
 from testbed.numerics.deadline import OutOfTime, limited
 from testbed.numerics.independence import G2, correlations
@@ -124,16 +125,16 @@ class CausalLearn(Estimator):
         ends, hidden, self.stopped_ = self._search(x, levels)
         self.marks_ = ends
         if hidden:
-            heights = _heights(ends, hidden)
+            heights = heights_of(ends, hidden)
             self.levels_ = (heights.max() - heights).tolist()
-            self.constituents_ = _composed(ends, heights, ordered=self.method == "gin")
+            self.constituents_ = composed_of(ends, heights, ordered=self.method == "gin")
             self.arrows_ = arrows_of(ends)
         else:
             self.levels_ = levels.tolist()
             self.arrows_ = arrows_of(ends, levels)
             self.constituents_ = [np.flatnonzero(self.arrows_[:, i]).tolist() for i in range(p)]
         self.mean_ = x.mean(axis=0)
-        self.weights_ = _readout(x, self.constituents_, hidden)
+        self.weights_ = readout_of(x, self.constituents_, hidden)
         return self
 
     def encode(self, observed: Any) -> Codes:
@@ -288,47 +289,3 @@ def _marks(graph: NDArray[Any]) -> NDArray[np.int8]:
         ends[np.equal(graph.T, theirs)] = ours
     both = (ends > 0) & (ends.T > 0)
     return np.where(both, ends, 0).astype(np.int8)
-
-
-# --------------------------------------------------------------------------------------------------------------- hidden nodes
-
-
-def _heights(ends: NDArray[np.int8], hidden: int) -> NDArray[np.int64]:
-    """How many steps each node is above the columns: a hidden node one more than the highest hidden node that hangs on columns below it."""
-    height = np.zeros(len(ends), dtype=np.int64)
-    causes: NDArray[np.bool_] = np.logical_and(ends == ARROW, ends.T == TAIL)
-    height[:hidden] = 1
-    touches = np.asarray((ends[:hidden, hidden:] > 0).any(axis=1))
-    for _ in range(hidden):
-        for i in range(hidden):
-            below = np.flatnonzero(causes[i, :hidden])
-            if len(below) and not touches[i]:
-                height[i] = min(int(height[below].max()) + 1, hidden)
-    return height
-
-
-def _composed(ends: NDArray[np.int8], heights: NDArray[np.int64], ordered: bool) -> list[list[int]]:
-    """Of each node: below it what it is adjacent to; beside it what points to it."""
-    arrows = arrows_of(ends)
-    below = (ends > 0) & (heights[:, None] < heights[None, :])
-    beside = arrows & (heights[:, None] == heights[None, :])
-    if ordered:
-        beside[heights > 0] = False
-    return [np.flatnonzero(one).tolist() for one in (below | beside).T]
-
-
-def _readout(x: NDArray[np.float64], constituents: list[list[int]], hidden: int) -> NDArray[np.float64]:
-    """First principal component of the standardised columns below each hidden node, shape (h, p); positive on the whole."""
-    weights = np.zeros((hidden, x.shape[1]))
-    scale = x.std(axis=0)
-    for i in range(hidden):
-        reached, new = {i}, [i]
-        while new:
-            new = [j for k in new if k < hidden for j in constituents[k] if j not in reached]
-            reached.update(new)
-        columns = [j - hidden for j in sorted(reached) if j >= hidden]
-        if not columns:
-            continue
-        direction = np.linalg.svd((x[:, columns] - x[:, columns].mean(axis=0)) / scale[columns], full_matrices=False)[2][0]
-        weights[i, columns] = direction * (1.0 if direction.sum() >= 0 else -1.0) / scale[columns]
-    return weights

@@ -12,17 +12,8 @@ from torch import Tensor
 
 from testbed.contracts import Codes, Data, Estimator, InvalidInput
 from testbed.numerics.batches import rows
-from testbed.numerics.latent_trees import (
-    Tree,
-    association,
-    best_tree,
-    chow_liu_grouping,
-    discrete_distances,
-    gaussian_distances,
-    recursive_grouping,
-    standard_errors,
-    states_that_show,
-)
+from testbed.numerics.information_distances import association, discrete_distances, gaussian_distances, standard_errors, states_that_show
+from testbed.numerics.latent_trees import Tree, best_tree, chow_liu_grouping, recursive_grouping
 from testbed.numerics.leaf_states import cuts_of, states_in, values_of
 from testbed.numerics.matching import dense
 from testbed.numerics.multi_view import indicators, log_tables, mixture_of_views
