@@ -1,6 +1,7 @@
 """A hierarchy one level up, from codes of another estimator."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -141,3 +142,9 @@ def test_nested_estimators_are_cloned_and_told_the_view():
     model = BottleneckHierarchy(view="b", size=3, samples=2_000).fit(observed, seed=0)
     assert torch.equal(model.encode(observed)[:, -9:], LEAVES.flip(1))
     assert nested.get_params() == HandMade().get_params()
+
+
+def test_copies_of_a_code_do_no_harm():
+    model = fitted(torch.cat([LEAVES, LEAVES[:, :2]], dim=1), samples=2_000)
+    assert model.encode(torch.cat([LEAVES, LEAVES[:, :2]], dim=1)).isfinite().all()
+    assert all(math.isfinite(gain) for one in model.gains_ for gain in one)
