@@ -30,7 +30,8 @@ def distinguishable_counts(outcome: Outcome) -> dict[int, list[int]] | None:
     truth = truth_of(outcome)
     last = len(truth.levels) - 1
     facts = truth.facts
-    if any(f"{name}/{level}" not in facts for name in ("composition", "potential", "chance") for level in range(last)):
+    tables = [f"{name}/{level}" for name in ("composition", "potential", "chance") for level in range(last)]
+    if not {*tables, *(f"marginals/{level}" for level in range(last + 1)), "leaf_law"} <= set(facts):
         return None
     marginals = [dense(facts[f"marginals/{level}"]).double().numpy() for level in range(last + 1)]
     inside = [j for level in range(last) for one in truth.constituents[level] for j in [(level, k) for k in one]]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evaluators.calibration import PERMUTED_CODES, checked_codes, half_of
-from evaluators.discrete.references import STATES_ORACLE
+from evaluators.calibration import PERMUTED_CODES, checked_codes, half_of, truth_of
 from testbed.contracts import Evaluator, InvalidInput, NotApplicable, Outcome, Scores
 from testbed.numerics.joint_emission import conditional, log_likelihood
 from testbed.numerics.states import compact, states_of
@@ -21,17 +20,17 @@ class HeldOutLikelihood(Evaluator):
     j-th code without constituents. Laws are fitted on the first half of the rows, smoothed by one row spread over all that could be, and
     scored on the second. A hierarchy under selection has exactly this law (joint emission is its twin), so that the value is
     largest, in the limit, at the fewest states that tell contexts apart: merged states lose what they told, split ones have laws from fewer
-    rows. It needs no truth, and is what forced numbers of states are to be compared by.
+    rows. The truth is not looked at, and this is what forced numbers of states are to be compared by.
 
-    At most 0, and at most minus the entropy of the data in the limit. Where codes are functions of the leaves it is the log-likelihood of
-    a law of rows; where they are guessed (noise), the likelihood of rows and codes together, which is smaller. It says how well the graph
-    and its states explain rows, not whether they are the true ones.
+    At most 0, and at most minus the entropy of the data in the limit; no codes attain that by construction, so that there is no ceiling.
+    Where codes are functions of the leaves it is the log-likelihood of a law of rows; where they are guessed (noise), the likelihood of rows
+    and codes together, which is smaller. It says how well the graph and its states explain rows, not whether they are the true ones.
     """
 
     equivalence = "relabelling of each code's states"
-    kinds = ()
+    invariances = ("state relabelling",)
+    kinds = ("states",)
     chance = PERMUTED_CODES
-    ceiling = STATES_ORACLE
 
     def score(self, outcome: Outcome, *, seed: int) -> Scores:
         """Parts ``tuples``, ``roots`` and ``leaves``: the three sums.
@@ -39,8 +38,10 @@ class HeldOutLikelihood(Evaluator):
         Raises
         ------
         NotApplicable
-            If there is no graph, codes or columns are no states, or columns and codes without constituents differ in number.
+            If no level is known to be of states, there is no graph, codes or columns are no states, or columns and codes without
+            constituents differ in number.
         """
+        truth_of(outcome)
         structure = outcome.structure
         if structure is None or not any(structure.constituents):
             raise NotApplicable("the estimator finds no graph among its codes")
