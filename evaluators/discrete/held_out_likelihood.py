@@ -23,8 +23,8 @@ class HeldOutLikelihood(Evaluator):
     rows. The truth is not looked at, and this is what forced numbers of states are to be compared by.
 
     At most 0, and at most minus the entropy of the data in the limit; no codes attain that by construction, so that there is no ceiling.
-    Where codes are functions of the leaves it is the log-likelihood of a law of rows; where they are guessed (noise), the likelihood of rows
-    and codes together, which is smaller. It says how well the graph and its states explain rows, not whether they are the true ones.
+    Where codes are functions of the leaves it is the log-likelihood of a law of rows; where they are guessed (noise), the likelihood of
+    rows and codes together, which is smaller. It says how well the graph and its states explain rows, not whether they are the true ones.
     """
 
     equivalence = "relabelling of each code's states"
