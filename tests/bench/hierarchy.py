@@ -1,6 +1,6 @@
 """Reference results of the hierarchical suites: ``python tests/bench/hierarchy.py runs/results/hierarchy --out results/hierarchy``.
 
-Copies, of every suite of a folder that ``testbed run hierarchy`` wrote, leaderboard, claims and report. Writes ``table.md``: each claim
+Copies, of every suite of a folder that ``testbed run hierarchy`` wrote, leaderboard, claims and some reports. Writes ``table.md``: each claim
 with its verdict, value, interval and bar, beside chance, floor and ceiling of the same score on the same instances; and ``seconds.csv``:
 what fits of each estimator took.
 """
@@ -20,6 +20,10 @@ from testbed.results import gather, leaderboard
 from testbed.store import write_atomic
 
 
+DRAWN = ("concepts", "discrete")
+"""Suites whose reports are committed, for their graphs; a report is over 2 MB."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -29,7 +33,7 @@ def main() -> None:
     for run in sorted(path.parent for path in given.folder.glob("*/run.json")):
         target = given.out / run.name
         target.mkdir(parents=True, exist_ok=True)
-        for name in ("leaderboard.csv", "claims.json", "report.html"):
+        for name in ("leaderboard.csv", "claims.json", *(["report.html"] if run.name in DRAWN else [])):
             shutil.copy(run / name, target / name)
         results = gather(run)
         board = leaderboard(results)
