@@ -89,12 +89,12 @@ def run(
         try:
             with Bars(plan) as bars:
                 summary = execute(plan, folder, jobs=jobs, fresh=fresh, watcher=bars)
+            console.print(summary.sentence(), highlight=False)
+            failed |= bool(summary.failed)
+            finished.append(_finish(folder))
         except KeyboardInterrupt:
             console.print(f"Stopped. What was computed is kept in {folder}: run the same command again to go on.", highlight=False)
             raise typer.Exit(130) from None
-        console.print(summary.sentence(), highlight=False)
-        failed |= bool(summary.failed)
-        finished.append(_finish(folder))
     if len(finished) > 1:
         _together(base, finished)
     if failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -305,7 +306,10 @@ def write_index(folder: str | Path, results: Results) -> Path:
     path = Path(folder) / "index.parquet"
     table = results.scores.copy()
     table["floors"] = [json.dumps(floors, sort_keys=True) for floors in table["floors"]]
-    draft = path.with_suffix(".draft")
-    table.to_parquet(draft, index=False)
-    draft.replace(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")  # two runs on one folder may end at once
+    try:
+        table.to_parquet(draft, index=False)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     return path

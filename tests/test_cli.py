@@ -250,3 +250,16 @@ def test_a_run_is_replayed_compared_and_exported(finished, tmp_path):
     assert "Settings" not in text
     assert "files in" in testbed("export", out, "--out", str(tmp_path / "export"))
     assert (tmp_path / "export" / "tables" / "gauss.tex").is_file()
+
+
+def test_an_interrupt_while_the_report_is_written_ends_like_any_other(toys, monkeypatch):
+    from typer.testing import CliRunner
+
+    from testbed import cli
+
+    def interrupted(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_finish", interrupted)
+    found = CliRunner().invoke(cli.app, ["run", "toy.toml", "--preset", "tiny"])
+    assert found.exit_code == 130

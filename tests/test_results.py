@@ -176,3 +176,13 @@ def test_scores_by_fit_feed_the_sources_of_noise(results):
     for score in ("spread", "scor"):
         with pytest.raises(InvalidInput, match="no fit of 'random'"):
             by_fit(results, score, "gauss", "random")
+
+
+def test_the_index_is_written_beside_another_process_that_writes_it(results):
+    from pathlib import Path
+
+    theirs = Path("out/index.draft")
+    theirs.write_bytes(b"half")
+    write_index("out", results)
+    assert theirs.read_bytes() == b"half"
+    assert not list(Path("out").glob(".*.draft"))
