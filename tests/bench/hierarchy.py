@@ -1,6 +1,6 @@
 """Reference results of the hierarchical suites: ``python tests/bench/hierarchy.py runs/results/hierarchy --out results/hierarchy``.
 
-Copies, of every suite of a folder that ``testbed run hierarchy`` wrote, leaderboard, claims and some reports. Writes ``table.md``: each claim
+Copies leaderboard, claims and some reports of every suite of a folder that ``testbed run hierarchy`` wrote. Writes ``table.md``: each claim
 with its verdict, value, interval and bar, beside chance, floor and ceiling of the same score on the same instances; and ``seconds.csv``:
 what fits of each estimator took.
 """
@@ -18,7 +18,6 @@ import pandas as pd
 
 from testbed.results import gather, leaderboard
 from testbed.store import write_atomic
-
 
 DRAWN = ("concepts", "discrete")
 """Suites whose reports are committed, for their graphs; a report is over 2 MB."""
