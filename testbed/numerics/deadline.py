@@ -21,19 +21,18 @@ def limited(seconds: float) -> Iterator[None]:
     """Raise `OutOfTime` in the body once this process has used `seconds` of CPU time in it.
 
     A second thread watches the clock; the body itself runs as fast as without. Python code is left between two of its instructions, so
-    that one long call of compiled code is waited for.
+    that one long call of compiled code is waited for. A body that ends just when it is to be stopped counts as stopped.
     """
     end = time.process_time() + seconds
     target = ctypes.c_ulong(threading.get_ident())
     lock, done = threading.Lock(), threading.Event()
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
     def watch() -> None:
         while not done.wait(LOOK):
             if time.process_time() > end:
                 with lock:
                     if not done.is_set():
-                        raise_in(target, ctypes.py_object(OutOfTime))
+                        ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(OutOfTime))
                 return
 
     watcher = threading.Thread(target=watch, daemon=True, name="deadline")
@@ -41,7 +40,8 @@ def limited(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
+        # Once `done` is set nothing more is asked for; what was asked for before comes at the next call, which is one of these. It is never
+        # taken back: that would leave the interpreter looking for an exception which is not there, and a tracer in a loop without end.
         with lock:
             done.set()
-            raise_in(target, None)  # one that was asked for and has not come yet must not come outside
         watcher.join()

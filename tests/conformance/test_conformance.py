@@ -6,8 +6,7 @@ from testbed.conformance import check_component
 from testbed.contracts import InvalidInput
 from testbed.registry import BUILT_IN
 
-SLOW = {"causal_learn"}  # did not end within 15 minutes under coverage; alone, `testbed check causal_learn` does: to be found
-EVERY = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for names in BUILT_IN.values() for name in names]
+EVERY = [name for names in BUILT_IN.values() for name in names]
 
 
 @pytest.mark.parametrize("name", EVERY)
