@@ -136,6 +136,13 @@ Rows: TypeAlias = "Tensor | SparseRows"
 Codes: TypeAlias = "Tensor | SparseRows"
 
 
+def stacked(pieces: list[Any]) -> Rows:
+    """Rows below each other; sparse where they are."""
+    import torch
+
+    return SparseRows.cat(pieces) if isinstance(pieces[0], SparseRows) else torch.cat(pieces)
+
+
 def side_by_side(pieces: list[Any]) -> Rows:
     """Rows next to each other, shape (n, m_1 + m_2 + ...); sparse where all pieces are."""
     import torch
@@ -251,13 +258,10 @@ def concatenate(samples: list[Sample]) -> Sample:
     """Stack samples of the same instance below each other."""
     import torch
 
-    def stack(pieces: list[Any]) -> Any:
-        return SparseRows.cat(pieces) if isinstance(pieces[0], SparseRows) else torch.cat(pieces)
-
     first = samples[0].observed
-    views = {k: View(stack([s.observed.views[k].values for s in samples]), v.shows) for k, v in first.views.items()}
-    rows = {k: stack([s.observed.rows[k] for s in samples]) for k in first.rows}
-    return Sample(Observed(views, rows), {k: stack([s.latents[k] for s in samples]) for k in samples[0].latents})
+    views = {k: View(stacked([s.observed.views[k].values for s in samples]), v.shows) for k, v in first.views.items()}
+    rows = {k: torch.cat([s.observed.rows[k] for s in samples]) for k in first.rows}
+    return Sample(Observed(views, rows), {k: stacked([s.latents[k] for s in samples]) for k in samples[0].latents})
 
 
 @dataclass(frozen=True, slots=True)
@@ -520,34 +524,70 @@ class Estimator(Component, ABC):
     def decode(self, codes: Codes) -> Tensor:
         """The view that the codes describe, shape (n, d)."""
 
+    def blank(self, name: str) -> Estimator:
+        """A fresh estimator for the attribute `name` that holds a fitted one; estimators made of others define it, for `set_state`."""
+        raise NotExpressible(f"{type(self).__name__} does not say by its method blank which estimator {name} holds")
+
     def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Fitted state as ``(arrays, json)``: the attributes that end in ``_``.
+        """Fitted state as ``(arrays, json)``: the attributes that end in ``_``; of estimators among them, or of lists of them, theirs.
 
         Raises
         ------
         NotExpressible
-            If an attribute is neither an array nor JSON; override this method and `set_state` then.
+            If an attribute is neither of these; override this method and `set_state` then.
         """
-        arrays: dict[str, Any] = {}
-        plain: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            if not name.endswith("_") or name.startswith("_"):
-                continue
-            if hasattr(value, "dtype") and hasattr(value, "shape") and hasattr(value, "__array__"):
-                arrays[name] = value
-            else:
-                try:
-                    json.dumps(value, allow_nan=False)
-                except (TypeError, ValueError) as error:
-                    raise NotExpressible(f"{type(self).__name__}.{name} is neither an array nor JSON ({error})") from None
-                plain[name] = value
-        return arrays, plain
+        return state_of(self, type(self).__name__)
 
     def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Self:
         """Take back what `get_state` gave; a tensor arrives as a tensor, a numpy array as a numpy array."""
         for name, value in {**arrays, **plain}.items():
-            setattr(self, name, value)
+            if name != NESTED and "/" not in name:
+                setattr(self, name, value)
+        for name, told in plain.get(NESTED, {}).items():
+            several = isinstance(told, list)
+            made = [self._restored(name, f"{name}/{i}/", one, arrays) for i, one in enumerate(told if several else [told])]
+            setattr(self, name, made if several else made[0])
         return self
+
+    def _restored(self, name: str, place: str, told: Mapping[str, Any], arrays: Mapping[str, Any]) -> Estimator:
+        own = {key.removeprefix(place): value for key, value in arrays.items() if key.startswith(place)}
+        return self.blank(name).set_params(**told["params"]).set_state(own, told["plain"])
+
+
+NESTED = "nested"
+"""Under which the JSON of a state keeps that of estimators inside an estimator."""
+
+
+def state_of(holder: Any, owner: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Attributes of an object that end in ``_`` as arrays and JSON, see `Estimator.get_state`; `owner` is its name, for the error."""
+    arrays: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
+    for name, value in vars(holder).items():
+        if not name.endswith("_") or name.startswith("_"):
+            continue
+        inner = value if isinstance(value, list) else [value]
+        if hasattr(value, "dtype") and hasattr(value, "shape") and hasattr(value, "__array__"):
+            arrays[name] = value
+        elif inner and all(isinstance(one, Estimator) for one in inner):
+            told = []
+            for i, one in enumerate(inner):
+                own, rest = one.get_state()
+                arrays |= {f"{name}/{i}/{key}": array for key, array in own.items()}
+                told.append({"params": {k: v for k, v in one.get_params().items() if _is_json(v)}, "plain": rest})
+            plain.setdefault(NESTED, {})[name] = told if isinstance(value, list) else told[0]
+        elif _is_json(value):
+            plain[name] = value
+        else:
+            raise NotExpressible(f"{owner}.{name} is neither an array nor JSON, but a {type(value).__name__}")
+    return arrays, plain
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 class Resumable(Protocol):

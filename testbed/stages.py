@@ -46,6 +46,7 @@ from testbed.contracts import (
     is_resumable,
     joined,
     seed_of,
+    stacked,
 )
 from testbed.estimators.adapted import adapted
 from testbed.plan import Group, Sampling, Stage, Trial, Use
@@ -312,7 +313,7 @@ def encode(store: Store, trial: Trial, sampled: Record, estimator: Callable[[], 
             for start in range(0, len(observed), BLOCK):
                 rows = observed[start : start + BLOCK]
                 pieces.append(_checked_codes(model.encode(rows), len(rows), trial.estimator))
-        tensors = _pack_codes(_cat(pieces))
+        tensors = _pack_codes(stacked(pieces))
         dictionary = getattr(model, "dictionary_", None)
         if dictionary is not None:
             tensors["dictionary"] = _tensor(dictionary)
@@ -347,10 +348,6 @@ def _checked_codes(given: Any, n: int, use: Use) -> Codes:
     if not bool(values.isfinite().all()):
         raise InvalidInput(f"estimator {use.label}: encode gave NaN or infinity: check its training")
     return codes
-
-
-def _cat(pieces: list[Any]) -> Codes:
-    return SparseRows.cat(pieces) if isinstance(pieces[0], SparseRows) else torch.cat(pieces)
 
 
 def _pack_codes(codes: Codes) -> dict[str, Tensor]:

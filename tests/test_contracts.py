@@ -1,6 +1,7 @@
 """The nouns: sparse rows are the dense rows they stand for, samples are prefixes of longer ones, components store what they are given."""
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -169,6 +170,34 @@ def test_state_is_what_ends_in_an_underscore():
     assert plain == {"history_": {"loss": [1.0]}}
     other = Plain().set_state(arrays, plain)
     assert torch.equal(other.encode(torch.ones(1, 2)), torch.zeros(1, 2))
+
+
+class Pair(Plain):
+    """One estimator inside, and a list of two."""
+
+    def blank(self, name):
+        return Plain()
+
+    def fit(self, data, *, seed):
+        self.one_ = Plain(k=7).fit(data, seed=seed)
+        self.two_ = [Plain(k=k).fit(data, seed=seed) for k in (8, 9)]
+        return self
+
+
+def test_estimators_inside_an_estimator_are_part_of_its_state():
+    model = Pair().fit(torch.ones(3, 2), seed=0)
+    arrays, plain = model.get_state()
+    back = Pair().set_state(arrays, json.loads(json.dumps(plain)))
+    assert [one.k for one in (back.one_, *back.two_)] == [7, 8, 9]  # parameters that differ from those of a blank one
+    for mine, theirs in zip((model.one_, *model.two_), (back.one_, *back.two_), strict=True):
+        assert mine.get_state()[1] == theirs.get_state()[1]
+        assert all(torch.equal(value, theirs.get_state()[0][name]) for name, value in mine.get_state()[0].items())
+
+
+def test_an_estimator_that_does_not_say_what_it_holds_cannot_be_restored():
+    arrays, plain = Pair().fit(torch.ones(3, 2), seed=0).get_state()
+    with pytest.raises(NotExpressible, match="blank"):
+        Plain().set_state(arrays, plain)
 
 
 def test_state_that_is_neither_array_nor_json_is_named():

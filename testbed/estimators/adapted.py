@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from testbed.contracts import BLOCK, Codes, Data, Estimator, InvalidInput, NotExpressible
+from testbed.contracts import BLOCK, Codes, Data, Estimator, InvalidInput, NotExpressible, state_of
 from testbed.numerics.batches import rows
 from testbed.numerics.matching import dense
 
@@ -110,9 +111,7 @@ class FittedTransformer(Adapted):
         names = [name for name in vars(self.inner_) if name.endswith("_") and not name.startswith("_")]
         if not names:
             raise NotExpressible(f"{self.kind.__name__} keeps what it learns under names that do not end in _")
-        holder = _Holder()
-        vars(holder).update({name: _plain(getattr(self.inner_, name)) for name in names})
-        return holder.get_state()
+        return state_of(SimpleNamespace(**{name: _plain(getattr(self.inner_, name)) for name in names}), self.kind.__name__)
 
     def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> FittedTransformer:
         self.inner_ = self.made()
@@ -196,19 +195,6 @@ class TrainedModule(Adapted):
             atoms = atoms()
         if isinstance(atoms, Tensor) and atoms.ndim == 2:
             self.dictionary_ = atoms.detach().float()
-
-
-class _Holder(Estimator):
-    """Something whose attributes can be stored as an estimator's are."""
-
-    def fit(self, data: Data, *, seed: int) -> _Holder:
-        return self
-
-    def encode(self, observed: Any) -> Codes:
-        return rows(observed)
-
-    def decode(self, codes: Codes) -> Tensor:
-        return dense(codes)
 
 
 def _plain(value: Any) -> Any:

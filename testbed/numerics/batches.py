@@ -148,6 +148,16 @@ def require_rows(data: Any, view: str | None, wanted: int, why: str) -> None:
         raise InvalidInput(f"the data have {count} rows, but {why} needs at least {wanted}: give more rows")
 
 
+def first_pieces(data: Any, limit: int) -> Iterator[Any]:
+    """The first `limit` rows as they come, an Observed or an array at a time: for estimators that hand them to other estimators."""
+    left = limit
+    for piece in _pieces(data):
+        yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            return
+
+
 def is_read_once(data: Any) -> bool:
     """Whether reading data would use them up."""
     return is_stream(data) and iter(data) is data

@@ -144,3 +144,9 @@ def _columns(codes: Codes) -> list[NDArray[Any]]:
         counts = column.bincount(minlength=codes.shape[1])
         return np.split(value[order].double().cpu().numpy(), counts.cumsum(0)[:-1].cpu().numpy()) if codes.shape[1] else []
     return [column[column != 0].double().cpu().numpy() for column in codes.T]
+
+
+def is_on(codes: Codes) -> NDArray[np.bool_]:
+    """Whether each code is on, by its own distribution, shape (n, m)."""
+    on: NDArray[np.bool_] = firing(codes)(codes).dense().cpu().numpy() > 0
+    return on

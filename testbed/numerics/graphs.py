@@ -231,3 +231,17 @@ def random_edges(edges: Edges, levels: Sequence[int], generator: np.random.Gener
             j, i = np.divmod(place, len(targets))
         drawn.append(np.stack([sources[j], targets[i]], axis=1))
     return np.concatenate(drawn).astype(np.int64)
+
+
+def levels_of(levels: Sequence[int] | None, p: int) -> NDArray[np.int64]:
+    """Given levels of p columns, shape (p,); all 0 where none are given.
+
+    Raises
+    ------
+    InvalidInput
+        If they are not as many as columns, or one is negative.
+    """
+    out = np.zeros(p, dtype=np.int64) if levels is None else np.asarray(levels, dtype=np.int64)
+    if out.shape != (p,) or (out < 0).any():
+        raise InvalidInput(f"levels has {out.size} entries for {p} columns: give one number from 0 on for each")
+    return out

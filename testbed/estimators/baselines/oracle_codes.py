@@ -23,6 +23,7 @@ from testbed.contracts import (
     apart,
     joined,
     seed_of,
+    stacked,
 )
 from testbed.numerics.batches import chunks, is_stream
 from testbed.numerics.decoding import linear_decode
@@ -124,7 +125,7 @@ class OracleCodes(Estimator):
         return self
 
     def encode(self, observed: Any) -> Codes:
-        return _stacked([self._encode(part) for part in self._blocks(observed)])
+        return stacked([self._encode(part) for part in self._blocks(observed)])
 
     def decode(self, codes: Codes) -> Tensor:
         return linear_decode(codes, self.weights_, self.bias_)
@@ -209,10 +210,6 @@ class OracleCodes(Estimator):
         x = self._values(first).double()
         found = ridge(Joint.of(self._kept(codes).double().to(x.device), x))
         self.weights_, self.bias_ = found.weights.float(), found.intercept.float()
-
-
-def _stacked(pieces: list[Any]) -> Codes:
-    return SparseRows.cat(pieces) if isinstance(pieces[0], SparseRows) else torch.cat(pieces)
 
 
 def _levels_of(truth: Truth, observed: Observed, view: str, columns: int) -> list[int]:

@@ -120,7 +120,7 @@ class SelectionDirection(Estimator):
         """
         self._check()
         x = rows(data, self.view, limit=self.samples)
-        self.states_ = (ContextStates() if self.states is None else self.states.clone()).fit(x, seed=seed)
+        self.states_ = self.blank("states_").fit(x, seed=seed)
         found = Structure.of(self.states_)
         if found is None or not found.n_states:
             raise InvalidInput(f"states must find a graph of states, but {type(self.states_).__name__} has none: give context_states")
@@ -139,21 +139,8 @@ class SelectionDirection(Estimator):
     def decode(self, codes: Codes) -> Tensor:
         return self.states_.decode(codes)
 
-    def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        states = self.states_
-        del self.states_
-        try:
-            arrays, plain = super().get_state()
-        finally:
-            self.states_ = states
-        inner, said = states.get_state()
-        return arrays | {f"states/{name}": value for name, value in inner.items()}, plain | {"states": said}
-
-    def set_state(self, arrays: Any, plain: Any) -> SelectionDirection:
-        inner = {name.removeprefix("states/"): value for name, value in arrays.items() if name.startswith("states/")}
-        self.states_ = (ContextStates() if self.states is None else self.states.clone()).set_state(inner, plain["states"])
-        own = {name: value for name, value in plain.items() if name != "states"}
-        return super().set_state({name: value for name, value in arrays.items() if not name.startswith("states/")}, own)
+    def blank(self, name: str) -> Estimator:
+        return ContextStates() if self.states is None else self.states.clone()
 
     # ------------------------------------------------------------------------------------------------------------ evidence
 

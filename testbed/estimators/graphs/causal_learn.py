@@ -20,6 +20,7 @@ from testbed.contracts import Codes, Data, Estimator, InvalidInput
 from testbed.estimators.graphs.hidden_nodes import composed_of, heights_of, readout_of
 from testbed.numerics.batches import rows
 from testbed.numerics.deadline import OutOfTime, limited
+from testbed.numerics.graphs import levels_of
 from testbed.numerics.independence import G2, correlations
 from testbed.numerics.matching import dense
 from testbed.numerics.pags import ARROW, CIRCLE, TAIL, arrows_of
@@ -118,9 +119,7 @@ class CausalLearn(Estimator):
         limit = self.samples if self.samples is not None else 500 if self.method == "gin" else 10_000
         x = rows(data, self.view, limit=limit).cpu().numpy().astype(np.float64)
         p = x.shape[1]
-        levels = np.zeros(p, dtype=np.int64) if self.levels is None else np.asarray(self.levels, dtype=np.int64)
-        if levels.shape != (p,) or (levels < 0).any():
-            raise InvalidInput(f"levels has {levels.size} entries for {p} columns: give one number from 0 on for each")
+        levels = levels_of(self.levels, p)
         self._check_columns(x)
         ends, hidden, self.stopped_ = self._search(x, levels)
         self.marks_ = ends

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-from testbed.contracts import Codes, Data, Estimator, InvalidInput
-from testbed.estimators.graphs.pc import TESTS
-from testbed.numerics.batches import rows
-from testbed.numerics.matching import dense
+from testbed.contracts import Data
+from testbed.estimators.graphs.constraint_search import ConstraintSearch
 from testbed.numerics.pags import TAIL, arrows_of, pag, without_hidden_separators
 from testbed.numerics.skeletons import skeleton
 
 
-class FCI(Estimator):
+class FCI(ConstraintSearch):
     """A graph of ancestors among the columns, which are the codes, with hidden causes and selection allowed [1]_, [2]_.
 
     What it finds at best is the selected MAG up to Markov equivalence, marks included: rules 5 to 7 tell edges that selection made (two
@@ -87,37 +81,14 @@ class FCI(Estimator):
         InvalidInput
             If a parameter is out of range, a column is constant, correlations are singular or there are too few rows.
         """
-        self._check()
-        x = rows(data, self.view, limit=self.samples).cpu().numpy()
-        p = x.shape[1]
-        levels = np.zeros(p, dtype=np.int64) if self.levels is None else np.asarray(self.levels, dtype=np.int64)
-        if levels.shape != (p,) or (levels < 0).any():
-            raise InvalidInput(f"levels has {levels.size} entries for {p} columns: give one number from 0 on for each")
-        test = TESTS[self.test](x, self.alpha, self.effect)
+        x, levels = self.given(data)
+        test = self.tested(x)
         found = skeleton(test, self.max_depth, self.budget)
         if self.hidden:
             found = without_hidden_separators(test, found, self.max_depth, self.budget)
         self.marks_ = pag(found, levels)
         self.adjacent_ = found.adjacent
         self.selection_ = (self.marks_ == TAIL) & (self.marks_.T == TAIL)
-        self.arrows_ = arrows_of(self.marks_, levels)
-        self.constituents_ = [np.flatnonzero(self.arrows_[:, i]).tolist() for i in range(p)]
-        self.levels_ = levels.tolist()
         self.tests_, self.stopped_ = found.tests, found.stopped
+        self.keep(arrows_of(self.marks_, levels), levels)
         return self
-
-    def encode(self, observed: Any) -> Codes:
-        return rows(observed, self.view, columns=len(self.levels_)).float()
-
-    def decode(self, codes: Codes) -> Tensor:
-        return dense(codes)
-
-    def _check(self) -> None:
-        if self.test not in TESTS:
-            raise InvalidInput(f"test is {self.test!r}: it must be one of {', '.join(map(repr, TESTS))}")
-        if not 0 < self.alpha < 1 or not 0 <= self.effect < 1:
-            raise InvalidInput(f"alpha must lie between 0 and 1 and effect from 0 to below 1, not {self.alpha} and {self.effect}")
-        if self.budget < 1 or self.samples < 1 or (self.max_depth is not None and self.max_depth < 0):
-            raise InvalidInput(
-                f"budget and samples must be at least 1 and max_depth at least 0, not {self.budget}, {self.samples} and {self.max_depth}"
-            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from testbed.contracts import Codes, Data, Estimator, InvalidInput, Truth
 from testbed.estimators.baselines.identity import Identity
 from testbed.estimators.graphs.pc import PC
-from testbed.numerics.batches import is_read_once, is_stream
+from testbed.numerics.batches import first_pieces, is_read_once
 from testbed.numerics.matching import dense
 
 
@@ -88,10 +87,10 @@ class GraphOfCodes(Estimator):
         if is_read_once(data):
             raise InvalidInput("the data can be read only once, but codes and graph each read them: give what can be read again")
         known: dict[str, Any] = {"truth": truth} if self.needs_truth else {}
-        self.codes_ = _fresh(self.codes, Identity).fit(data, seed=seed, **known)
-        found = self._first_codes(data)
+        self.codes_ = self.blank("codes_").fit(data, seed=seed, **known)
+        found = torch.cat([dense(self.codes_.encode(piece)) for piece in first_pieces(data, self.samples)])
         self.width_ = found.shape[1]
-        self.graph_ = _fresh(self.graph, PC).fit(self._given(found), seed=seed)
+        self.graph_ = self.blank("graph_").fit(self._given(found), seed=seed)
         return self
 
     def encode(self, observed: Any) -> Codes:
@@ -105,32 +104,6 @@ class GraphOfCodes(Estimator):
     def _given(self, codes: Tensor) -> Tensor:
         return (codes != 0).float() if self.active else codes
 
-    def _first_codes(self, data: Any) -> Tensor:
-        pieces: list[Tensor] = []
-        seen = 0
-        for piece in data if is_stream(data) else [data]:
-            pieces.append(dense(self.codes_.encode(piece[: self.samples - seen])))
-            seen += len(pieces[-1])
-            if seen >= self.samples:
-                break
-        return torch.cat(pieces)
-
-    def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        arrays: dict[str, Any] = {}
-        plain: dict[str, Any] = {"width_": self.width_}
-        for part in ("codes", "graph"):
-            own, rest = getattr(self, f"{part}_").get_state()
-            arrays |= {f"{part}/{name}": value for name, value in own.items()}
-            plain |= {f"{part}/{name}": value for name, value in rest.items()}
-        return arrays, plain
-
-    def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> GraphOfCodes:
-        self.width_ = plain["width_"]
-        for part, given in (("codes", _fresh(self.codes, Identity)), ("graph", _fresh(self.graph, PC))):
-            own, rest = ({name.partition("/")[2]: v for name, v in one.items() if name.startswith(f"{part}/")} for one in (arrays, plain))
-            setattr(self, f"{part}_", given.set_state(own, rest))
-        return self
-
-
-def _fresh(given: Estimator | None, default: type[Estimator]) -> Estimator:
-    return default() if given is None else given.clone()
+    def blank(self, name: str) -> Estimator:
+        given, default = {"codes_": (self.codes, Identity), "graph_": (self.graph, PC)}[name]
+        return default() if given is None else given.clone()

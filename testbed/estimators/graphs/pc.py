@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
-from testbed.contracts import Codes, Data, Estimator, InvalidInput
-from testbed.numerics.batches import rows
-from testbed.numerics.independence import G2, FisherZ, IndependenceTest
-from testbed.numerics.matching import dense
+from testbed.contracts import Data, InvalidInput
+from testbed.estimators.graphs.constraint_search import ConstraintSearch
 from testbed.numerics.skeletons import orient, skeleton
 
-TESTS: Mapping[str, type[FisherZ] | type[G2]] = {"fisher_z": FisherZ, "g2": G2}
 
-
-class PC(Estimator):
+class PC(ConstraintSearch):
     """A graph of conditional independences among the columns themselves, which are the codes [1]_, in the stable variant [2]_.
 
     What it can find at best: without selection the Markov equivalence class of the graph; with it the selected MAG, in which
@@ -106,44 +99,21 @@ class PC(Estimator):
         InvalidInput
             If a parameter is out of range, a column is constant, correlations are singular or there are too few rows.
         """
-        self._check()
-        x = rows(data, self.view, limit=self.samples).cpu().numpy()
+        x, levels = self.given(data)
+        if self.bootstrap < 0:
+            raise InvalidInput(f"bootstrap must be at least 0, not {self.bootstrap}")
         p = x.shape[1]
-        levels = np.zeros(p, dtype=np.int64) if self.levels is None else np.asarray(self.levels, dtype=np.int64)
-        if levels.shape != (p,) or (levels < 0).any():
-            raise InvalidInput(f"levels has {levels.size} entries for {p} columns: give one number from 0 on for each")
-        found = skeleton(self._test(x), self.max_depth, self.budget)
+        found = skeleton(self.tested(x), self.max_depth, self.budget)
         arrows = orient(found, levels)
         if not self.directions:
             arrows = found.adjacent & (levels[:, None] >= levels[None, :])
         generator = np.random.default_rng(seed)
         share = np.zeros((p, p) if self.bootstrap else (0, 0))
         for _ in range(self.bootstrap):
-            again = self._test(x[generator.integers(len(x), size=len(x))])
+            again = self.tested(x[generator.integers(len(x), size=len(x))])
             share += skeleton(again, self.max_depth, self.budget).adjacent / self.bootstrap
-        self.adjacent_, self.arrows_, self.confidence_ = found.adjacent, arrows, share
+        self.adjacent_, self.confidence_ = found.adjacent, share
         self.separators_ = [[a, b, list(given)] for (a, b), given in sorted(found.separators.items())]
-        self.constituents_ = [np.flatnonzero(arrows[:, i]).tolist() for i in range(p)]
-        self.levels_ = levels.tolist()
         self.depth_, self.tests_, self.stopped_ = found.depth, found.tests, found.stopped
+        self.keep(arrows, levels)
         return self
-
-    def encode(self, observed: Any) -> Codes:
-        return rows(observed, self.view, columns=len(self.levels_)).float()
-
-    def decode(self, codes: Codes) -> Tensor:
-        return dense(codes)
-
-    def _test(self, x: NDArray[Any]) -> IndependenceTest:
-        return TESTS[self.test](x, self.alpha, self.effect)
-
-    def _check(self) -> None:
-        if self.test not in TESTS:
-            raise InvalidInput(f"test is {self.test!r}: it must be one of {', '.join(map(repr, TESTS))}")
-        if not 0 < self.alpha < 1 or not 0 <= self.effect < 1:
-            raise InvalidInput(f"alpha must lie between 0 and 1 and effect from 0 to below 1, not {self.alpha} and {self.effect}")
-        if self.budget < 1 or self.samples < 1 or self.bootstrap < 0 or (self.max_depth is not None and self.max_depth < 0):
-            raise InvalidInput(
-                f"budget and samples must be at least 1, bootstrap and max_depth at least 0, not {self.budget}, {self.samples}, "
-                f"{self.bootstrap} and {self.max_depth}"
-            )

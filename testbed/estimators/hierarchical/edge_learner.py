@@ -14,7 +14,8 @@ from torch import Tensor
 
 from testbed.contracts import Codes, Data, Estimator, InvalidInput, seed_of
 from testbed.numerics.batches import rows
-from testbed.numerics.firing import firing
+from testbed.numerics.firing import is_on
+from testbed.numerics.graphs import levels_of
 from testbed.numerics.matching import dense
 
 Bools = NDArray[np.bool_]
@@ -72,12 +73,10 @@ class EdgeLearner(Estimator):
         """
         self.check()
         x = rows(data, self.view, limit=self.samples)
-        levels = np.asarray(self.levels, dtype=np.int64)
-        if levels.shape != (x.shape[1],) or (levels < 0).any():
-            raise InvalidInput(f"levels has {levels.size} entries for {x.shape[1]} columns: give one number from 0 on for each")
+        levels = levels_of(self.levels, x.shape[1])
         if len(x) < FEWEST:
             raise InvalidInput(f"{len(x)} rows say nothing of a rule: give at least {FEWEST}")
-        on = dense(firing(x)(x)).cpu().numpy() > 0
+        on = is_on(x)
         self.stopped_ = ""
         self.strength_ = np.zeros((len(levels), len(levels)))
         for at, (upper, lower) in enumerate(adjacent(levels)):

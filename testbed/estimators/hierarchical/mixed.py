@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,8 +16,8 @@ from testbed.estimators.hierarchical.consensus_dictionary import ConsensusDictio
 from testbed.estimators.hierarchical.edge_learner import in_range
 from testbed.estimators.hierarchical.nested import down
 from testbed.estimators.hierarchical.sizing import fit_sized
-from testbed.numerics.batches import is_read_once, is_stream
-from testbed.numerics.firing import firing
+from testbed.numerics.batches import first_pieces, is_read_once
+from testbed.numerics.firing import is_on
 from testbed.numerics.matching import dense
 from testbed.numerics.sufficiency import Events, smallest_sufficient, told_share
 
@@ -93,23 +93,18 @@ class MixedHierarchySAE(Estimator):
         in_range("samples", self.samples, 20, 10**9)
         if is_read_once(data):
             raise InvalidInput("codes and edges take a pass each: give data that can be read again, not an iterator")
-        self.model_ = fit_sized(self._of_view(), data, seed_of("codes", seed), self.size == "found", truth)
-        pieces, seen = [], 0
-        for piece in data if is_stream(data) else [data]:
-            pieces.append(dense(self.model_.encode(piece[: self.samples - seen])))
-            seen += len(pieces[-1])
-            if seen >= self.samples:
-                break
-        x = torch.cat(pieces)
-        on = dense(firing(x)(x)).cpu().numpy() > 0
+        self.model_ = fit_sized(self.blank("model_"), data, seed_of("codes", seed), self.size == "found", truth)
+        on = is_on(torch.cat([dense(self.model_.encode(piece)) for piece in first_pieces(data, self.samples)]))
         self.constituents_, self.told_ = self._tuples(on)
         height = heights(self.constituents_)
         self.levels_ = [max(height) - h for h in height]
-        if hasattr(self.model_, "dictionary_"):
-            self.dictionary_ = self.model_.dictionary_
         return self
 
-    def _of_view(self) -> Estimator:
+    @property
+    def dictionary_(self) -> Tensor:
+        return self.model_.dictionary_  # type: ignore[attr-defined, no-any-return]
+
+    def blank(self, name: str) -> Estimator:
         model = ConsensusDictionary() if self.codes is None else self.codes.clone()
         return model.set_params(view=self.view) if "view" in model.parameter_names() and self.view is not None else model
 
@@ -141,21 +136,6 @@ class MixedHierarchySAE(Estimator):
 
     def decode(self, codes: Codes) -> Tensor:
         return self.model_.decode(codes)
-
-    def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Fitted state, that of `codes` beside one's own."""
-        own, others = self.model_.get_state()
-        params = {k: v for k, v in self.model_.get_params().items() if k in ("n_codes", "k", "start_codes")}
-        mine = {"levels": self.levels_, "constituents": self.constituents_, "params": params, "model": others}
-        return {**{f"model/{k}": v for k, v in own.items()}, "told_": self.told_}, mine
-
-    def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Self:
-        own = {k.partition("/")[2]: v for k, v in arrays.items() if "/" in k}
-        self.model_ = self._of_view().set_params(**plain["params"]).set_state(own, plain["model"])
-        self.told_, self.levels_, self.constituents_ = arrays["told_"], plain["levels"], plain["constituents"]
-        if hasattr(self.model_, "dictionary_"):
-            self.dictionary_ = self.model_.dictionary_
-        return self
 
 
 def heights(constituents: Sequence[Sequence[int]]) -> list[int]:

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from testbed.contracts import Estimator, seed_of
+from testbed.estimators.graphs.causal_learn import HIDDEN
 from testbed.estimators.hierarchical.edge_learner import EdgeLearner, adjacent
 from testbed.numerics.matching import cross_correlation, dense
 
-HIDDEN = ("gin", "rlcd")
-"""Methods of causal-learn that make nodes of their own and take no levels."""
 ALIKE = 0.1
 """Absolute correlation that a hidden node and an upper code have at least to be one."""
 Tuples = list[list[int]]

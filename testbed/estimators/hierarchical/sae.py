@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -18,8 +18,8 @@ from testbed.estimators.hierarchical.learners import learner_named
 from testbed.estimators.hierarchical.nested import learned
 from testbed.estimators.hierarchical.ordering import best_order, explained_shares
 from testbed.estimators.hierarchical.sizing import fit_sized
-from testbed.numerics.batches import is_read_once, is_stream
-from testbed.numerics.firing import firing
+from testbed.numerics.batches import first_pieces, is_read_once, is_stream
+from testbed.numerics.firing import is_on
 from testbed.numerics.matching import dense
 from testbed.numerics.sufficiency import Events, Found, code_length, pruned
 
@@ -124,7 +124,6 @@ class HierarchicalSAE(Estimator):
         for i, name in enumerate(self.names_):
             own = seed_of("codes", seed, i)
             self.models_.append(fit_sized(self._of_view(name), data, own, self.size == "found", truth))
-        self.widths_ = [int(first.view(name).values.shape[1]) for name in self.names_]
         codes = self._activity(data)
         if self.shuffled:
             generator = np.random.default_rng(seed_of("shuffled", seed))
@@ -139,30 +138,26 @@ class HierarchicalSAE(Estimator):
         self.levels_ = levels.tolist()
         on = np.concatenate(codes, axis=1)
         self._learn(on, levels, seed)
-        if all(hasattr(model, "dictionary_") for model in self.models_):
-            self.dictionary_ = torch.block_diag(*(model.dictionary_ for model in self.models_))  # type: ignore[no-untyped-call, attr-defined]
         return self
+
+    @property
+    def dictionary_(self) -> Tensor:
+        return torch.block_diag(*(model.dictionary_ for model in self.models_))  # type: ignore[no-untyped-call, no-any-return, attr-defined]
+
+    def blank(self, name: str) -> Estimator:
+        return ConsensusDictionary() if self.codes is None else self.codes.clone()
 
     def _of_view(self, name: str) -> Estimator:
         """A fresh estimator of codes of one view."""
-        model = ConsensusDictionary() if self.codes is None else self.codes.clone()
+        model = self.blank("models_")
         if "view" not in model.parameter_names():
             raise InvalidInput(f"{type(model).__name__} has no parameter view, so that it cannot be told its view: take another for codes")
         return model.set_params(view=name)
 
     def _activity(self, data: Any) -> list[NDArray[np.bool_]]:
         """Whether each code of each view is on, shape (n, m) each."""
-        pieces: list[list[Codes]] = [[] for _ in self.models_]
-        seen = 0
-        for observed in data if is_stream(data) else [data]:
-            observed = observed[: self.samples - seen]
-            seen += len(observed)
-            for out, model in zip(pieces, self.models_, strict=True):
-                out.append(model.encode(observed))
-            if seen >= self.samples:
-                break
-        whole = [torch.cat([dense(piece) for piece in out]) for out in pieces]
-        return [dense(firing(x)(x)).cpu().numpy() > 0 for x in whole]
+        pieces = [[dense(model.encode(observed)) for model in self.models_] for observed in first_pieces(data, self.samples)]
+        return [is_on(torch.cat(list(of_view))) for of_view in zip(*pieces, strict=True)]
 
     def _learn(self, on: NDArray[np.bool_], levels: NDArray[np.int64], seed: int) -> None:
         """Edges of adjacent levels, pruned."""
@@ -182,31 +177,6 @@ class HierarchicalSAE(Estimator):
         """All views side by side."""
         parts = torch.split(dense(codes), self.sizes_, dim=1)
         return torch.cat([model.decode(part) for model, part in zip(self.models_, parts, strict=True)], dim=1)
-
-    def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Fitted state, that of each view's estimator under its number."""
-        models = self.models_
-        try:
-            del self.models_
-            arrays, plain = super().get_state()
-        finally:
-            self.models_ = models
-        plain["models"] = []
-        for i, model in enumerate(models):
-            own, others = model.get_state()
-            arrays |= {f"{i}/{name}": value for name, value in own.items()}
-            params = {k: v for k, v in model.get_params().items() if self.codes is None or getattr(self.codes, k, None) != v}
-            plain["models"].append({"params": params, "plain": others})
-        return arrays, plain
-
-    def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Self:
-        self.models_ = []
-        for i, told in enumerate(plain["models"]):
-            own = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith(f"{i}/")}
-            model = self._of_view(told["params"].get("view")).set_params(**told["params"])
-            self.models_.append(model.set_state(own, told["plain"]))
-        kept = {name: value for name, value in arrays.items() if "/" not in name}
-        return super().set_state(kept, {name: value for name, value in plain.items() if name != "models"})
 
     def _check(self) -> None:
         in_range("effect", self.effect, 0, 0.99)

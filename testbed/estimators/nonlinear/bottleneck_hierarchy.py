@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from testbed.contracts import BLOCK, Codes, Data, Estimator, InvalidInput, NotAp
 from testbed.estimators.baselines.identity import Identity
 from testbed.estimators.nonlinear.level_up import METHODS, Composite, Method, composites
 from testbed.estimators.nonlinear.tuple_search import Search, by_dependence, of_any_size, of_size, standing_out
-from testbed.numerics.batches import is_read_once, is_stream
+from testbed.numerics.batches import first_pieces, is_read_once
 from testbed.numerics.bottlenecks import Expansion
 from testbed.numerics.matching import cross_correlation, dense, match
 from testbed.numerics.normal_scores import normal_scores
@@ -123,10 +123,10 @@ class BottleneckHierarchy(Estimator):
             raise InvalidInput("codes are fitted first and looked at then, but this stream can be read only once: give an array")
         if self.needs_truth and truth is None:
             raise InvalidInput("bottleneck_hierarchy was given no truth, but it or its codes need one: fit it on an instance that has one")
-        nested = self._nested()
+        nested = self.blank("codes_")
         known: dict[str, Any] = {"truth": truth} if nested.needs_truth else {}
         self.codes_ = nested.fit(data, seed=seed, **known)
-        leaves = torch.cat([dense(self.codes_.encode(part)).detach().double() for part in _blocks(data, self.view, self.samples)])
+        leaves = torch.cat([dense(self.codes_.encode(part)).detach().double() for part in _blocks(data, self.samples)])
         n, p = leaves.shape
         if n < FEWEST or p > CODES:
             raise InvalidInput(f"{n} rows of {p} codes: give at least {FEWEST} rows and at most {CODES} codes")
@@ -154,23 +154,6 @@ class BottleneckHierarchy(Estimator):
         """What the leaf codes say, which are the last."""
         return self.codes_.decode(dense(codes)[:, len(self.terms_) :])
 
-    def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        nested = self.codes_
-        del self.codes_
-        try:
-            arrays, plain = super().get_state()
-        finally:
-            self.codes_ = nested
-        inner, inner_plain = nested.get_state()
-        return {**arrays, **{f"{NESTED}{name}": value for name, value in inner.items()}}, {**plain, "nested": inner_plain}
-
-    def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> BottleneckHierarchy:
-        own = {name: value for name, value in arrays.items() if not name.startswith(NESTED)}
-        inner = {name.removeprefix(NESTED): value for name, value in arrays.items() if name.startswith(NESTED)}
-        super().set_state(own, {name: value for name, value in plain.items() if name != "nested"})
-        self.codes_ = self._nested().set_state(inner, plain["nested"])
-        return self
-
     # ------------------------------------------------------------------------------------------------------------------ steps
 
     def _check(self) -> None:
@@ -184,7 +167,7 @@ class BottleneckHierarchy(Estimator):
                 f"{self.size}, {self.most}, {self.budget}, {self.samples} and {self.least_gain}"
             )
 
-    def _nested(self) -> Estimator:
+    def blank(self, name: str) -> Estimator:
         nested = Identity(self.view) if self.codes is None else self.codes.clone()
         if self.view is not None and getattr(nested, "view", self.view) is None:
             nested.set_params(view=self.view)
@@ -210,7 +193,7 @@ class BottleneckHierarchy(Estimator):
         return Search([[alive[j] for j in one] for one in found.tuples], found.stopped)
 
     def _true_tuples(self, table: Expansion, alive: list[int], data: Data, truth: Truth) -> list[list[int]]:
-        parts = list(_blocks(data, self.view, self.samples))
+        parts = list(_blocks(data, self.samples))
         first = parts[0]
         if not isinstance(first, Observed):
             raise InvalidInput("true tuples are of the concepts that a view shows, but the data are plain arrays: give an Observed")
@@ -263,10 +246,6 @@ class BottleneckHierarchy(Estimator):
         return out
 
 
-NESTED = "nested/"
-"""Before the names of the nested estimator's arrays."""
-
-
 def checked_tuples(tuples: list[list[int]], p: int) -> list[list[int]]:
     """Given tuples, as lists of numbers of p codes; InvalidInput if they are not disjoint sets of them."""
     used = [j for one in tuples for j in one]
@@ -287,15 +266,9 @@ def interpolated(x: Tensor, knots: Tensor, scores: Tensor) -> Tensor:
     return out
 
 
-def _blocks(data: Any, view: str | None, limit: int) -> Any:
+def _blocks(data: Any, limit: int) -> Iterator[Any]:
     """The first rows of data in pieces that `encode` takes."""
-    count = 0
-    for piece in data if is_stream(data) else (data,):
+    for piece in first_pieces(data, limit):
         whole = piece if isinstance(piece, Observed | Tensor) else torch.as_tensor(piece)
         for start in range(0, len(whole), BLOCK):
-            part = whole[start : start + BLOCK][: limit - count]
-            count += len(part)
-            if len(part):
-                yield part
-            if count >= limit:
-                return
+            yield whole[start : start + BLOCK]

@@ -294,7 +294,7 @@ class VAE(Estimator):
     def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Self:
         """Take back what `get_state` gave."""
         self._weights_ = {name.removeprefix("weights/"): torch.as_tensor(w) for name, w in arrays.items() if name.startswith("weights/")}
-        return super().set_state({name: value for name, value in arrays.items() if not name.startswith("weights/")}, plain)
+        return super().set_state(arrays, plain)
 
     def _check(self) -> None:
         counts = {name: getattr(self, name) for name in ("starts", "fits", "steps", "penalty_steps", "batch_size", "units", "hidden")}
