@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.numerics.contexts import state_sums
+
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
@@ -38,7 +40,7 @@ def merged_path(counts: Array, starts: Labels, most: int) -> dict[int, Labels]:
     labels = _frequent(counts, starts) if t > MANY else np.arange(t)
     out = {}
     k = int(labels.max()) + 1
-    states = _sums(counts, labels)
+    states = state_sums(counts, labels)
     own = _length(states, starts)
     cost = _costs(states, own, starts)
     while True:
@@ -65,7 +67,7 @@ def moved(counts: Array, starts: Labels, labels: Labels) -> Labels:
     labels = labels.copy()
     totals = np.add.reduceat(counts, starts, axis=1)[:, 0]
     for _ in range(ROUNDS):
-        states = _sums(counts, labels)
+        states = state_sums(counts, labels)
         fit = counts @ np.log(laws(states, starts)).T
         best = fit.argmax(axis=1)
         for k in range(len(states)):
@@ -89,7 +91,7 @@ def held_out_likelihoods(counts: Sequence[Array], starts: Labels, most: int) -> 
     out = np.zeros(most)
     for fitted, held in ((counts[0], counts[1]), (counts[1], counts[0])):
         for k, labels in merged_path(fitted, starts, most).items():
-            law = np.log(laws(_sums(fitted, labels), starts))
+            law = np.log(laws(state_sums(fitted, labels), starts))
             out[k - 1] += float((held * law[labels]).sum())
     return out
 
@@ -125,12 +127,6 @@ def _length(states: Array, starts: Labels) -> Array:
     """Total count times entropy, summed over contexts, shape (K,)."""
     total = np.add.reduceat(states, starts, axis=1)
     out: Array = _xlogx(total).sum(axis=1) - _xlogx(states).sum(axis=1)
-    return out
-
-
-def _sums(counts: Array, labels: Labels) -> Array:
-    out = np.zeros((int(labels.max()) + 1, counts.shape[1]))
-    np.add.at(out, labels, counts)
     return out
 
 

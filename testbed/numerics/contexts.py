@@ -162,7 +162,8 @@ def _likelihoods(x: Array, states: Array, starts: Labels) -> Array:
     return out
 
 
-def _sums(counts: Array, labels: Labels) -> Array:
+def state_sums(counts: Array, labels: Labels) -> Array:
+    """Rows added up state by state, shape (K, S)."""
     out = np.zeros((int(labels.max()) + 1, counts.shape[1]))
     np.add.at(out, labels, counts)
     return out
@@ -189,7 +190,7 @@ def _moved(counts: Array, starts: Labels, totals: Array, labels: Labels, thresho
     """Move rows to states under which they are more likely, though not a state's most frequent row, nor where it is rejected."""
     labels = labels.copy()
     for _ in range(ROUNDS):
-        states, changed = _sums(counts, labels), False
+        states, changed = state_sums(counts, labels), False
         head = {int(k): int(np.where(labels == k, totals, -1).argmax()) for k in np.unique(labels)}
         for t in np.argsort(-totals, kind="stable"):
             own = int(labels[t])
@@ -211,7 +212,7 @@ def _moved(counts: Array, starts: Labels, totals: Array, labels: Labels, thresho
 def _merged_by_test(counts: Array, starts: Labels, labels: Labels, alpha: float, tolerance: float) -> Labels:
     labels = labels.copy()
     while (k := int(labels.max()) + 1) > 1:
-        states = _sums(counts, labels)
+        states = state_sums(counts, labels)
         best, pair = -1.0, (0, 0)
         for a in range(k - 1):
             p, effect = g_tests(states[a], states[a + 1 :], starts)
@@ -227,7 +228,7 @@ def _merged_by_test(counts: Array, starts: Labels, labels: Labels, alpha: float,
 
 def _merged_by_length(counts: Array, starts: Labels, labels: Labels, rule: str) -> Labels:
     ends = np.append(starts[1:], counts.shape[1])
-    states = _sums(counts, labels)
+    states = state_sums(counts, labels)
     says = [_information(states[:, a:b]) for a, b in zip(starts, ends, strict=True)]
     j = int(np.argmax(says))
     table = counts[:, starts[j] : ends[j]]
@@ -243,7 +244,7 @@ def _merged_by_length(counts: Array, starts: Labels, labels: Labels, rule: str) 
 
     labels = labels.copy()
     while (k := int(labels.max()) + 1) > 1:
-        states = _sums(table, labels)
+        states = state_sums(table, labels)
         own = length(states)
         gain = own[:, None] + own[None, :] - length(states[:, None, :] + states[None, :, :])
         if rule == "mdl":

@@ -18,15 +18,19 @@ MOST_STATES = 1024
 
 
 def cuts_of(data: Data, view: str | None, bins: int | None, samples: int) -> list[list[float]]:
-    """Per column, where values are cut into `bins` parts of equal counts; [] each where `bins` is None. Few values stay what they are."""
+    """Per column, where it is cut into `bins` parts of equal counts; whole numbers, and few values, stay what they are.
+
+    [] each where `bins` is None.
+    """
     if bins is None:
         return [[] for _ in range(next(chunks(data, view, limit=samples)).shape[1])]
     shares = np.arange(1, bins) / bins
     x = rows(data, view, limit=min(samples, 16 * BLOCK)).double().cpu().numpy()
     cuts = []
     for column in x.T:
-        if not len(np.unique(column)) > bins:
-            cuts.append(((np.unique(column)[1:] + np.unique(column)[:-1]) / 2).tolist())
+        own = np.unique(column)
+        if len(own) <= bins or (len(own) <= MOST_STATES and (own == np.round(own)).all()):
+            cuts.append(((own[1:] + own[:-1]) / 2).tolist())
             continue
         inner = np.unique(np.quantile(column, shares, method="higher"))
         cuts.append(inner[inner > column.min()].tolist() or [float(np.nextafter(column.min(), np.inf))])

@@ -241,15 +241,22 @@ def _places(m: int, members: Members) -> Array:
     return place
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _cell(begin: Array, active: Array, place: Array, r: int) -> int:
+    """Number of the combination of members that row r has."""
+    cell = 0
+    for e in range(begin[r], begin[r + 1]):
+        if place[active[e]] >= 0:
+            cell |= 1 << place[active[e]]
+    return cell
+
+
 @njit(cache=True, nogil=True)
 def _cells(begin: Array, active: Array, y: Array, place: Array, size: int) -> tuple[Array, Array]:
     """Rows of each combination with the event and all of them, shape (2**size,) each."""
     on, every = np.zeros(1 << size, np.int64), np.zeros(1 << size, np.int64)
     for r in range(len(begin) - 1):
-        cell = 0
-        for e in range(begin[r], begin[r + 1]):
-            if place[active[e]] >= 0:
-                cell |= 1 << place[active[e]]
+        cell = _cell(begin, active, place, r)
         every[cell] += 1
         if y[r]:
             on[cell] += 1
@@ -263,10 +270,7 @@ def _extended(begin: Array, active: Array, y: Array, place: Array, size: int, lo
     on, every = np.zeros(cells, np.int64), np.zeros(cells, np.int64)
     on_with, every_with = np.zeros((cells, m), np.int64), np.zeros((cells, m), np.int64)
     for r in range(len(begin) - 1):
-        cell = 0
-        for e in range(begin[r], begin[r + 1]):
-            if place[active[e]] >= 0:
-                cell |= 1 << place[active[e]]
+        cell = _cell(begin, active, place, r)
         every[cell] += 1
         if y[r]:
             on[cell] += 1

@@ -15,7 +15,7 @@ import math
 
 import torch
 
-from generators.selection.discrete.tables import LARGEST, LEAST, Rule
+from generators.selection.discrete.tables import LARGEST, LEAST, Rule, dealt
 from testbed.contracts import InvalidInput, seed_of
 
 
@@ -59,10 +59,9 @@ def draw_parity_rule(
     columns = torch.unravel_index(torch.arange(count), shape)
     residue = torch.stack([torch.randperm(v, generator=generator)[column] for column in columns]).sum(dim=0) % v
     wanted = int(quota.sum())
-    rounds = torch.arange(int(quota.max()))[:, None] < quota
     order = torch.randperm(v, generator=generator)
     state = torch.empty(v, dtype=torch.int64)
-    state[order] = torch.cat([rounds.nonzero()[:, 1], torch.arange(v - wanted) % cardinality])
+    state[order] = dealt(quota, v)
     weight = torch.zeros(v, dtype=torch.float64)
     u = 1 - torch.rand(wanted, generator=generator, dtype=torch.float64)
     weight[order[:wanted]] = (u**preference).clamp_min(LEAST)

@@ -129,17 +129,21 @@ def draw_rule(
             f"{name} has {wanted} admissible tuples, but a constituent has {max(shape)} states, some of them unreachable therefore: "
             "raise synonyms, or lower the states of the next level"
         )
-    rounds = torch.arange(int(quota.max()))[:, None] < quota
-    dealt = torch.cat([rounds.nonzero()[:, 1], torch.arange(count - wanted) % cardinality])
     order = _covering_order(count, wanted, shape, seed, where)
     states = torch.empty(count, dtype=torch.int64)
-    states[order] = dealt
+    states[order] = dealt(quota, count)
     u = 1 - torch.rand(count, generator=torch.Generator().manual_seed(seed_of("preference", seed, *where)), dtype=torch.float64)
     potential = torch.zeros(count, dtype=torch.float64)
     potential[order[:wanted]] = (u[order[:wanted]] ** preference).clamp_min(LEAST)
     other = torch.rand(count, generator=torch.Generator().manual_seed(seed_of("second", seed, *where)), dtype=torch.float64)
     second = (states + 1 + (other * (cardinality - 1)).long()) % cardinality
     return Rule(states, potential, second if ambiguity else states, ambiguity)
+
+
+def dealt(quota: Tensor, count: int) -> Tensor:
+    """States of `count` places, dealt in turn: first as many of each as its quota, shape (v,), says, then whatever is left."""
+    rounds = torch.arange(int(quota.max()))[:, None] < quota
+    return torch.cat([rounds.nonzero()[:, 1], torch.arange(count - int(quota.sum())) % len(quota)])
 
 
 def twinned(rule: Rule, shape: tuple[int, ...], k: int) -> Rule:

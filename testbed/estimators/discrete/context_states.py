@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from testbed.contracts import BLOCK, Codes, Data, Estimator, InvalidInput
+from testbed.estimators.discrete.blocks import described, plan, values_of_leaves
 from testbed.estimators.discrete.composing import FLOOR, RULES, Composed, Settings, compose
 from testbed.estimators.discrete.searching import search
 from testbed.numerics.batches import chunks, is_read_once, rows
 from testbed.numerics.channels import symmetric
 from testbed.numerics.joint_emission import log_likelihood
 from testbed.numerics.leaf_states import cuts_of, states_in, values_of
-from testbed.numerics.matching import dense
 from testbed.numerics.state_counts import StateColumns, keys, smallest
 from testbed.numerics.tree_posteriors import Emission, posteriors
 
@@ -163,12 +163,13 @@ class ContextStates(Estimator):
         columns = StateColumns(lambda: self._leaves_of(data))
         sizes, channels = [len(values) for values in self.values_], None
         found: list[Composed] = []
-        plan = None if self.tuples == "found" else self._plan(len(sizes))
+        arity = 2 if isinstance(self.arity, str) else self.arity  # "unknown" where tuples are given, not cut
+        planned = None if self.tuples == "found" else plan(len(sizes), arity, self.tuples, self.depth)
         while self.depth is None or len(found) < self.depth:
-            if plan is None:
+            if planned is None:
                 blocks = self._searched(columns, sizes, channels, settings, len(found), seed)
             else:
-                blocks = plan[len(found)] if len(found) < len(plan) else []
+                blocks = planned[len(found)] if len(found) < len(planned) else []
             if not blocks:
                 break
             level = compose(columns, blocks, sizes, channels, settings)
@@ -185,11 +186,7 @@ class ContextStates(Estimator):
 
     def decode(self, codes: Codes) -> Tensor:
         """The values of the leaves, which are the last codes."""
-        leaves = dense(codes)[:, -len(self.values_) :].round().long().cpu()
-        out = torch.empty(leaves.shape)
-        for j, values in enumerate(self.values_):
-            out[:, j] = torch.tensor(values)[leaves[:, j].clamp(0, len(values) - 1)]
-        return out
+        return values_of_leaves(codes, self.values_)
 
     # ----------------------------------------------------------------------------------------------------- settings, tuples
 
@@ -218,35 +215,6 @@ class ContextStates(Estimator):
         if isinstance(self.arity, str):
             return [] if self.tuples == "blocks" else list(range(2, self.max_arity + 1))
         return list(self.arity) if isinstance(self.arity, list) else [self.arity]
-
-    def _plan(self, leaves: int) -> list[list[list[int]]]:
-        """Tuples of every level of composites, the lowest first."""
-        plan: list[list[list[int]]] = []
-        size = leaves
-        if isinstance(self.tuples, str):
-            arities = self._arities()
-            most = len(arities) if isinstance(self.arity, list) else self.depth
-            while size > 1 and (most is None or len(plan) < most):
-                arity = arities[-1 - len(plan)] if isinstance(self.arity, list) else arities[0]
-                if size % arity:
-                    raise InvalidInput(
-                        f"{size} concepts of height {len(plan)} cannot be cut into blocks of arity {arity}: change arity, tuples, "
-                        f"or set depth to {len(plan)}" + (" at most" if plan else " or more columns")
-                    )
-                plan.append([list(range(first, first + arity)) for first in range(0, size, arity)])
-                size //= arity
-        else:
-            for blocks in reversed(self.tuples):
-                used = [j for block in blocks for j in block]
-                if not blocks or min(map(len, blocks)) < 1 or len(set(used)) < len(used) or min(used) < 0 or max(used) >= size:
-                    raise InvalidInput(
-                        f"tuples {blocks} are not of {size} concepts: name each from 0 to {size - 1} once at most, one list per composite"
-                    )
-                plan.append([list(block) for block in blocks])
-                size = len(blocks)
-        if not plan:
-            raise InvalidInput(f"{leaves} column makes no tuple: give a view of more columns")
-        return plan[: self.depth]
 
     def _searched(
         self, columns: StateColumns, sizes: list[int], channels: list[Array] | None, settings: Settings, height: int, seed: int
@@ -314,15 +282,8 @@ class ContextStates(Estimator):
         self.tuples_ = [[one.tuples.tolist() for one in level.emissions] for level in found]
         self.laws_ = [[one.law.tolist() for one in level.emissions] for level in found]
         self.priors_ = [[prior.tolist() for prior in level.priors] for level in found]
-        top = len(found)
-        counts = [*(level.sizes for level in reversed(found)), [len(values) for values in self.values_]]
-        self.levels_ = [level for level in range(top + 1) for _ in counts[level]]
-        self.n_states_ = [k for level in counts for k in level]
-        self.constituents_, first = [], 0
-        for level in range(top + 1):
-            first += len(counts[level])
-            below = self.blocks_[top - 1 - level] if level < top else [[] for _ in counts[level]]
-            self.constituents_ += [[first + j for j in block] for block in below]
+        counts = [[len(values) for values in self.values_], *(level.sizes for level in found)]
+        self.levels_, self.constituents_, self.n_states_ = described(self.blocks_, counts)
 
 
 class _EverySecond:

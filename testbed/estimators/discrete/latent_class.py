@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from testbed.estimators.discrete.layerwise import Array, Layerwise, States, Tuples, most_telling
+from testbed.estimators.discrete.layerwise import Array, Layerwise, States, most_telling
 from testbed.numerics.compositions import best_classes, misfit_of
 from testbed.numerics.latent_classes import tuple_classes
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LatentClass(Layerwise):
     r"""The best latent-class model of each block beside the block that it tells most of; a tuple's state is its most probable class.
 
@@ -31,29 +34,9 @@ class LatentClass(Layerwise):
     .. [1] Lazarsfeld & Henry (1968), Latent Structure Analysis; Zhang (2004), Hierarchical latent class models for cluster analysis.
     """
 
-    def __init__(
-        self,
-        arity: int = 2,
-        tuples: Tuples = "blocks",
-        depth: int | None = None,
-        n_states: int | None = None,
-        max_states: int = 10,
-        starts: int = 4,
-        rounds: int = 200,
-        bins: int = 4,
-        samples: int = 100_000,
-        view: str | None = None,
-    ) -> None:
-        self.arity = arity
-        self.tuples = tuples
-        self.depth = depth
-        self.n_states = n_states
-        self.max_states = max_states
-        self.starts = starts
-        self.rounds = rounds
-        self.bins = bins
-        self.samples = samples
-        self.view = view
+    max_states: int = 10
+    starts: int = 4
+    rounds: int = 200
 
     @classmethod
     def small(cls) -> LatentClass:

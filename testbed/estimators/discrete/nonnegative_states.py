@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from testbed.estimators.discrete.layerwise import Array, Layerwise, States, Tuples, most_telling
+from testbed.estimators.discrete.layerwise import Array, Layerwise, States, most_telling
 from testbed.numerics.compositions import best_classes, fewest_classes
 from testbed.numerics.latent_classes import tuple_classes
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NonnegativeStates(Layerwise):
     r"""As many states as non-negative rank-one tables add up to p(tuple, context); a tuple's state is the one with most of its share.
 
@@ -34,31 +37,10 @@ class NonnegativeStates(Layerwise):
     .. [1] Hofmann (1999), Probabilistic latent semantic indexing; Cohen & Rothblum (1993), Nonnegative ranks.
     """
 
-    def __init__(
-        self,
-        arity: int = 2,
-        tuples: Tuples = "blocks",
-        depth: int | None = None,
-        n_states: int | None = None,
-        misfit: float = 0.004,
-        max_states: int = 16,
-        starts: int = 6,
-        rounds: int = 200,
-        bins: int = 4,
-        samples: int = 100_000,
-        view: str | None = None,
-    ) -> None:
-        self.arity = arity
-        self.tuples = tuples
-        self.depth = depth
-        self.n_states = n_states
-        self.misfit = misfit
-        self.max_states = max_states
-        self.starts = starts
-        self.rounds = rounds
-        self.bins = bins
-        self.samples = samples
-        self.view = view
+    misfit: float = 0.004
+    max_states: int = 16
+    starts: int = 6
+    rounds: int = 200
 
     @classmethod
     def small(cls) -> NonnegativeStates:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.cluster import KMeans
 
 from testbed.contracts import InvalidInput
-from testbed.estimators.discrete.layerwise import Array, Layerwise, States, Tuples
+from testbed.estimators.discrete.layerwise import Array, Layerwise, States
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SpectralStates(Layerwise):
     r"""Clusters of tuples in the leading singular vectors of the table of correspondences.
 
@@ -32,25 +35,7 @@ class SpectralStates(Layerwise):
     .. [2] Hsu, Kakade & Zhang (2012), A spectral algorithm for learning hidden Markov models.
     """
 
-    def __init__(
-        self,
-        arity: int = 2,
-        tuples: Tuples = "blocks",
-        depth: int | None = None,
-        n_states: int | None = None,
-        above: float = 1.0,
-        bins: int = 4,
-        samples: int = 100_000,
-        view: str | None = None,
-    ) -> None:
-        self.arity = arity
-        self.tuples = tuples
-        self.depth = depth
-        self.n_states = n_states
-        self.above = above
-        self.bins = bins
-        self.samples = samples
-        self.view = view
+    above: float = 1.0
 
     @classmethod
     def small(cls) -> SpectralStates:

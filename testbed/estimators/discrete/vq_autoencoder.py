@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from testbed.contracts import InvalidInput
-from testbed.estimators.discrete.layerwise import Array, Layerwise, States, Tuples
+from testbed.estimators.discrete.layerwise import Array, Layerwise, States
 
 COMMITMENT = 0.25
 """Weight of the encoder's pull towards its entry, as in the source."""
@@ -18,6 +19,7 @@ REVIVED = 20
 """Steps after which entries that no tuple has are moved to tuples that are decoded badly."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class VQAutoencoder(Layerwise):
     r"""Encoder from tuples, codebook of K entries, decoder to contexts [1]_.
 
@@ -43,33 +45,11 @@ class VQAutoencoder(Layerwise):
     .. [1] van den Oord, Vinyals & Kavukcuoglu (2017), Neural Discrete Representation Learning, arXiv 1711.00937.
     """
 
-    def __init__(
-        self,
-        arity: int = 2,
-        tuples: Tuples = "blocks",
-        depth: int | None = None,
-        n_states: int | None = None,
-        decodes: Literal["contexts", "leaves", "both"] = "contexts",
-        width: int = 64,
-        dimension: int = 8,
-        steps: int = 400,
-        lr: float = 1e-2,
-        bins: int = 4,
-        samples: int = 100_000,
-        view: str | None = None,
-    ) -> None:
-        self.arity = arity
-        self.tuples = tuples
-        self.depth = depth
-        self.n_states = n_states
-        self.decodes = decodes
-        self.width = width
-        self.dimension = dimension
-        self.steps = steps
-        self.lr = lr
-        self.bins = bins
-        self.samples = samples
-        self.view = view
+    decodes: Literal["contexts", "leaves", "both"] = "contexts"
+    width: int = 64
+    dimension: int = 8
+    steps: int = 400
+    lr: float = 1e-2
 
     @classmethod
     def small(cls) -> VQAutoencoder:
