@@ -202,7 +202,7 @@ def verify(
     if mend:
         folders = upkeep.repair(problems)
         console.print(f"{len(folders)} damaged stages deleted: run the suite again to compute them.", highlight=False)
-        raise typer.Exit(0 if len({problem.stage for problem in problems}) == len(folders) else 1)
+        raise typer.Exit(0 if all(problem.stage for problem in problems) else 1)
     console.print("`testbed verify DIR --repair` deletes the damaged stages; the next run computes them again.", highlight=False)
     raise typer.Exit(1)
 

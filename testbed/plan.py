@@ -37,8 +37,12 @@ class Use:
 
     @property
     def from_truth(self) -> tuple[str, ...]:
-        """Parameters whose value is read off the truth."""
-        return tuple(name for name, value in self.params.items() if is_truth_setting(value))
+        """Parameters whose value, or that of a component in them, is read off the truth."""
+        return tuple(name for name, value in self.params.items() if _reads_truth(value))
+
+
+def _reads_truth(value: Any) -> bool:
+    return is_truth_setting(value) or (is_nested(value) and any(_reads_truth(inner) for inner in value.values()))
 
 
 @dataclass(frozen=True)

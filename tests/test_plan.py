@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from testbed.plan import content_of, enumerate_trials
+from testbed.plan import Use, content_of, enumerate_trials
 from testbed.suite import find, read
 
 
@@ -100,3 +100,9 @@ def test_a_folders_content_is_names_and_bytes(tmp_path):
 def test_planning_loads_neither_torch_nor_scikit_learn(statement):
     script = f"import sys; {statement}; print([m for m in ('torch', 'sklearn', 'pandas', 'scipy', 'transformers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_setting_of_a_component_in_a_component_that_is_read_off_the_truth_is_marked():
+    codes = {"use": "vae", "n_codes": {"truth": "concepts_level_2"}}
+    assert Use("a", "p", {"codes": codes, "size": 3}, "s").from_truth == ("codes",)
+    assert Use("a", "p", {"codes": {"use": "vae", "n_codes": 3}}, "s").from_truth == ()

@@ -13,6 +13,7 @@ from testbed.contracts import InvalidInput, NotApplicable, SparseRows
 from testbed.registry import BUILT_IN, load
 
 NEED_MORE = {"absorption", "hedging", "selection_shift", "unseen_tuples", "loss_recovered", "top_contexts", "graph_agreement"}
+NEED_MORE |= {"level_recovery", "support_recovery"}
 """They need a hierarchy, a law, a text or a graph, which the outcome here has not; so do those of the folders that are left out."""
 FOLDERS = ("evaluators.recovery", "evaluators.dictionary", "evaluators.unlabelled", "evaluators.stability", "evaluators.verdict")
 EVERY = [name for name, path in BUILT_IN["evaluators"].items() if path.startswith(FOLDERS) and name not in NEED_MORE]

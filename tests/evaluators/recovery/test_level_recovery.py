@@ -84,3 +84,12 @@ def test_the_invisible_top_and_other_levels_are_told_apart():
         score(COMPOSITES, levels=[2])
     with pytest.raises(InvalidInput, match="one entry each"):
         LevelRecovery().score(replace(outcome(COMPOSITES), codes=COMPOSITES), seed=0)
+
+
+def test_spoiled_codes_are_refused():
+    spoiled = COMPOSITES.clone()
+    spoiled[3, 1] = float("nan")
+    with pytest.raises(InvalidInput, match="check the encoder"):
+        score(spoiled)
+    with pytest.raises(InvalidInput, match="encode the sample itself"):
+        LevelRecovery().score(replace(outcome(COMPOSITES), codes=torch.zeros(7, 12)), seed=0)

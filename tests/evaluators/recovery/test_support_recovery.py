@@ -7,7 +7,7 @@ import torch
 
 from evaluators.recovery.support_recovery import TURNED_ORACLE, SupportRecovery, strengths, true_support
 from generators.selection.continuous.family import ContinuousHierarchy
-from testbed.contracts import NotApplicable, Outcome
+from testbed.contracts import InvalidInput, NotApplicable, Outcome
 
 
 def outcome(seed=0, **settings):
@@ -69,3 +69,13 @@ def test_what_cannot_be_scored_says_why():
         SupportRecovery().score(replace(perfect, decode=None), seed=0)
     with pytest.raises(NotApplicable, match="no edge is missing"):
         SupportRecovery().score(outcome(row_support=0), seed=0)
+
+
+def test_spoiled_codes_are_refused():
+    perfect = outcome()
+    spoiled = perfect.codes.clone()
+    spoiled[3, 1] = float("nan")
+    with pytest.raises(InvalidInput, match="check the encoder"):
+        SupportRecovery().score(replace(perfect, codes=spoiled), seed=0)
+    with pytest.raises(InvalidInput, match="encode the sample itself"):
+        SupportRecovery().score(replace(perfect, codes=perfect.codes[:-1]), seed=0)
