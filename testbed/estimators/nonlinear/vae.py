@@ -14,6 +14,7 @@ from testbed.estimators.nonlinear.networks import Weights, decoded, encoded, gat
 from testbed.estimators.nonlinear.training import Penalty, Trained, held_out, largest, train
 from testbed.numerics.batches import is_stream, rows
 from testbed.numerics.edge_rotation import Frame, fewest_edges, smallest_codes, strong
+from testbed.numerics.joint_diagonal import joint_diagonal
 from testbed.numerics.matching import dense
 from testbed.numerics.rotation import varimax
 
@@ -24,7 +25,7 @@ PROFILED = 2048
 FEWEST = 32
 """Least number of rows."""
 
-ROTATIONS = ("none", "edges", "codes", "varimax")
+ROTATIONS = ("none", "edges", "codes", "varimax", "environments")
 PENALTIES = ("none", "edges", "gates", "codes", "topk")
 
 
@@ -46,8 +47,9 @@ class VAE(Estimator):
     n_codes : int, optional
         m; None finds the number whose short fit (half of `steps`) is best on a tenth of the rows, held out: it starts at the largest
         ratio of successive principal variances, and goes up or down by one while that helps.
-    rotation : {"edges", "none", "codes", "varimax"}
-        What is made few or sparse by turning codes after the fit: edges; nothing; codes, by L1, or by varimax (both keep W orthogonal).
+    rotation : {"edges", "none", "codes", "varimax", "environments"}
+        What is made few or sparse by turning codes after the fit: edges; nothing; codes, by L1, or by varimax (both keep W orthogonal);
+        correlations within each environment (`auxiliary`), by `joint_diagonal`.
     penalty : {"none", "edges", "gates", "codes", "topk"}
         What is penalised in training after that, see `Penalty`; gates are hard concrete [2]_.
     weight : float
@@ -67,12 +69,14 @@ class VAE(Estimator):
     batch_size : int
     rate : float
     units, hidden : int
-        Of each coordinate's decoder, and of each of the encoder's two hidden layers.
+        Of each coordinate's decoder, and of each of the encoder's two hidden layers (of every coupling's one, with a flow).
+    encoder : {"mlp", "flow"}
+        Principal directions and a perceptron beside them, or an invertible map before them: a flow loses nothing but what E leaves out.
     kind : {"vae", "plain"}
         ``"plain"`` has neither noise nor KL divergence; `n_codes` must be given.
     auxiliary : str, optional
         Column of the row table that tells each row's environment: codes then have a Gaussian prior of their own in each [3]_. The encoder
-        does not see it. Use ``rotation = "none"``, since it is the prior that fixes the frame.
+        does not see it. With ``rotation = "none"`` it is the prior alone that fixes the frame.
     max_codes : int
     samples : int
         Most rows to use, the first ones.
@@ -106,7 +110,7 @@ class VAE(Estimator):
     def __init__(
         self,
         n_codes: int | None = None,
-        rotation: Literal["edges", "none", "codes", "varimax"] = "edges",
+        rotation: Literal["edges", "none", "codes", "varimax", "environments"] = "edges",
         penalty: Literal["none", "edges", "gates", "codes", "topk"] = "none",
         weight: float = 0.1,
         slack: float | None = None,
@@ -120,6 +124,7 @@ class VAE(Estimator):
         rate: float = 5e-3,
         units: int = 4,
         hidden: int = 64,
+        encoder: Literal["mlp", "flow"] = "mlp",
         kind: Literal["vae", "plain"] = "vae",
         auxiliary: str | None = None,
         max_codes: int = 16,
@@ -141,6 +146,7 @@ class VAE(Estimator):
         self.rate = rate
         self.units = units
         self.hidden = hidden
+        self.encoder = encoder
         self.kind = kind
         self.auxiliary = auxiliary
         self.max_codes = max_codes
@@ -169,6 +175,8 @@ class VAE(Estimator):
         still = (self.scale_ <= 1e-6 * self.mean_.abs().clamp_min(1e-6)).nonzero()[:, 0].tolist()
         if still:
             raise InvalidInput(f"column {still[0]} of the data does not vary: leave constant columns out")
+        if self.encoder == "flow" and x.shape[1] < 2:
+            raise InvalidInput('a flow needs two coordinates, and the data have one: set encoder to "mlp"')
         x = (x - self.mean_) / self.scale_
         groups = None if self.auxiliary is None else environments(data, self.auxiliary, len(x)).to(x.device)
         m = self._number(x, groups, seed)
@@ -192,7 +200,7 @@ class VAE(Estimator):
         def loss(m: int) -> float:
             if m not in losses:
                 generator = torch.Generator().manual_seed(seed_of("vae number", seed))
-                start = new_weights(x, m, self.units, self.hidden, generator)
+                start = self._start(x, m, generator)
                 known = None if groups is None else groups[:-held]
                 short = train(x[:-held], start, generator, steps=(self.steps + 1) // 2, batch=self.batch_size, rate=self.rate, groups=known)
                 losses[m] = held_out(short.weights, x[-held:], generator)
@@ -208,13 +216,16 @@ class VAE(Estimator):
             self.stopped_ = f"the search for the number of codes ended at max_codes = {m}, where it was still getting better: raise it"
         return m
 
+    def _start(self, x: Tensor, m: int, generator: torch.Generator) -> Weights:
+        return new_weights(x, m, self.units, self.hidden, generator, self.encoder == "flow")
+
     def _one(self, x: Tensor, m: int, groups: Tensor | None, generator: torch.Generator) -> tuple[Weights, Frame, Tensor | None, float]:
         """One autoencoder: weights of an encoder to u and a decoder from s, W, gates, and what it is chosen by."""
         settings: dict[str, Any] = {"batch": self.batch_size, "groups": groups, "plain": self.kind == "plain"}
-        start = new_weights(x, m, self.units, self.hidden, generator)
+        start = self._start(x, m, generator)
         trained = train(x, start, generator, steps=self.steps, rate=self.rate, **settings)
         white, moments, u = self._whitened(x, trained)
-        frame = self._frame(u, moments, generator)
+        frame = self._frame(u, moments, groups, generator)
         identity = torch.eye(len(frame.turn)).to(x)
         turned = reframed(white, torch.zeros_like(white["e"]), identity, torch.linalg.inv(frame.turn))
         chosen = float(frame.losses[0]) if self.rotation != "none" else trained.loss
@@ -244,8 +255,11 @@ class VAE(Estimator):
         slopes = jacobian(white, u[:PROFILED])
         return white, torch.einsum("nia,nib->iab", slopes, slopes) / len(slopes), u
 
-    def _frame(self, u: Tensor, moments: Tensor, generator: torch.Generator) -> Frame:
+    def _frame(self, u: Tensor, moments: Tensor, groups: Tensor | None, generator: torch.Generator) -> Frame:
         m = u.shape[1]
+        if self.rotation == "environments":
+            assert groups is not None
+            return _uncorrelated(u, groups)
         if self.rotation == "edges":
             return fewest_edges(moments, generator, self.starts, self.power)
         if self.rotation == "codes":
@@ -302,11 +316,10 @@ class VAE(Estimator):
         small = next((name for name, value in counts.items() if value < 1), None)
         if small or self.n_codes == 0 or self.k == 0:
             raise InvalidInput(f"{small or ('n_codes' if self.n_codes == 0 else 'k')} must be at least 1: leave it out, or raise it")
-        if self.rotation not in ROTATIONS or self.penalty not in PENALTIES or self.kind not in ("vae", "plain"):
-            raise InvalidInput(
-                f"rotation is one of {', '.join(ROTATIONS)}, penalty one of {', '.join(PENALTIES)}, kind vae or plain; not "
-                f"{self.rotation!r}, {self.penalty!r} and {self.kind!r}"
-            )
+        choices = {"rotation": ROTATIONS, "penalty": PENALTIES, "kind": ("vae", "plain"), "encoder": ("mlp", "flow")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise InvalidInput(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
         if not (
             0 < self.power <= 1 and 0 < self.rate < math.inf and 0 <= self.weight < math.inf and (self.slack is None or self.slack > 0)
         ):
@@ -314,8 +327,23 @@ class VAE(Estimator):
                 f"power lies in (0, 1], rate and slack are above 0, weight at least 0; not {self.power}, {self.rate}, {self.slack} and "
                 f"{self.weight}"
             )
+        if self.rotation == "environments" and self.auxiliary is None:
+            raise InvalidInput('rotation "environments" wants to know them: set auxiliary to a column of the row table')
         if self.kind == "plain" and self.n_codes is None:
             raise InvalidInput("a plain autoencoder cannot tell which codes are needed: give n_codes")
+
+
+def _uncorrelated(u: Tensor, groups: Tensor) -> Frame:
+    """The frame of u in which codes are as little correlated within environments as can be."""
+    counts = torch.bincount(groups)
+    few = int(counts.min())
+    if few <= u.shape[1]:
+        raise InvalidInput(f"an environment has {few} rows, too few for {u.shape[1]} codes: give more rows, or leave it out")
+    covariances = torch.stack([u[groups == group].T.double().cov().reshape(u.shape[1], -1) for group in range(len(counts))])
+    turn = joint_diagonal(covariances, counts)
+    turned = turn @ covariances @ turn.T
+    left = counts.double() @ (turned.diagonal(dim1=1, dim2=2).log().sum(dim=1) - torch.linalg.slogdet(turned)[1]) / counts.sum()
+    return Frame(turn.to(u), left[None])
 
 
 def environments(data: Any, column: str, n: int) -> Tensor:

@@ -111,6 +111,11 @@ def test_an_auxiliary_variable_fixes_the_frame_of_dense_gaussians():
     with_it = recovered(VAE(auxiliary="environment", **settings).fit(told, seed=0), x, z)[0]
     without = recovered(VAE(**settings).fit(told, seed=0), x, z)[0]
     assert with_it > without + 0.03
+    settings["rotation"] = "environments"
+    assert recovered(VAE(auxiliary="environment", **settings).fit(told, seed=0), x, z)[0] > max(with_it, 0.98)
+    few = Observed({"x": View(x[:40])}, {"environment": torch.arange(40)})
+    with pytest.raises(InvalidInput, match="an environment has 1 rows, too few for 3 codes"):
+        VAE(auxiliary="environment", **settings).fit(few, seed=0)
     with pytest.raises(InvalidInput, match="no column 'day'"):
         VAE(auxiliary="day", **settings).fit(told, seed=0)
 
@@ -120,12 +125,26 @@ def test_a_plain_autoencoder_is_turned_as_well():
     assert recovered(VAE(n_codes=3, kind="plain", **QUICK).fit(x, seed=0), x, z)[0] > 0.9
 
 
+def test_a_flow_finds_concepts_as_well_and_survives_its_state():
+    x, z, seen = data()
+    model = VAE(n_codes=3, encoder="flow", penalty="edges", **QUICK).fit(x, seed=0)
+    score, code = recovered(model, x, z)
+    assert score > 0.95
+    assert torch.equal(model.support_[:, code], seen)
+    again = VAE(n_codes=3, encoder="flow", penalty="edges", **QUICK).set_state(*model.get_state())
+    torch.testing.assert_close(again.encode(x), model.encode(x))
+    with pytest.raises(InvalidInput, match="a flow needs two coordinates"):
+        VAE(n_codes=1, encoder="flow", **QUICK).fit(x[:, :1], seed=0)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"power": 0.0}, "power"),
         ({"rotation": "promax"}, "rotation is one of"),
-        ({"penalty": "l0"}, "penalty one of"),
+        ({"penalty": "l0"}, "penalty is one of"),
+        ({"rotation": "environments"}, "set auxiliary to a column"),
+        ({"encoder": "cnn"}, "encoder is one of"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"n_codes": 0}, "n_codes must be at least 1"),
         ({"slack": -1.0}, "slack"),
