@@ -14,6 +14,9 @@ FAILURES = 100
 TRACEBACK = 6000
 """Failures that the page holds, and characters of each traceback (its end, which names the error)."""
 
+VALUES = 6
+"""Values of a setting that are listed, where fits resolved it to several."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -48,13 +51,14 @@ class Absent:
 
 @dataclass(frozen=True)
 class Failed:
-    """A stage that failed."""
+    """A stage that failed; `opens` says whether it is one trial's, not an instance's or a group's."""
 
     trial: str
     stage: str
     error: str
     attempts: int
     traceback: str
+    opens: bool
 
 
 def components(results: Results) -> list[tuple[str, list[Component]]]:
@@ -71,22 +75,28 @@ def components(results: Results) -> list[tuple[str, list[Component]]]:
     oracles = {fit["estimator"] for fit in results.fits if fit["needs_truth"]}
     oracles |= {use["label"] for use in results.run["estimators"] if use["constants"].get("needs_truth")}
     run = results.run
-    generators = [Component(u["label"], u["path"], _settings(u, {}), _generator_notes(run, u["label"], samples)) for u in run["generators"]]
+    generators = [Component(u["label"], u["path"], settings(u, {}), _generator_notes(run, u["label"], samples)) for u in run["generators"]]
     estimators = [
-        Component(u["label"], u["path"], _settings(u, resolved.get(u["label"], {})), ("sees the truth",) if u["label"] in oracles else ())
+        Component(u["label"], u["path"], settings(u, resolved.get(u["label"], {})), ("sees the truth",) if u["label"] in oracles else ())
         for u in run["estimators"]
     ]
-    evaluators = [Component(u["label"], u["path"], _settings(u, {}), _evaluator_notes(u)) for u in run["evaluators"]]
+    evaluators = [Component(u["label"], u["path"], settings(u, {}), _evaluator_notes(u)) for u in run["evaluators"]]
     return [("Generators", generators), ("Estimators", estimators), ("Evaluators", evaluators)]
 
 
-def _settings(use: Mapping[str, Any], resolved: Mapping[str, Sequence[str]]) -> tuple[Setting, ...]:
+def settings(use: Mapping[str, Any], resolved: Mapping[str, Sequence[str]]) -> tuple[Setting, ...]:
+    """What the suite gives first, then what fits resolved; of a setting that came out in many ways the first few."""
     given = {name: [plain(value)] for name, value in use["params"].items()}
     marked = set(use["from_truth"])
     return tuple(
-        Setting(name, " / ".join(values), name in given, name in marked)
+        Setting(name, _some(values), name in given, name in marked)
         for name, values in sorted({**given, **resolved}.items(), key=lambda item: item[0] not in given)
     )
+
+
+def _some(values: Sequence[str]) -> str:
+    more = f" / … ({len(values):,} values)" if len(values) > VALUES else ""
+    return " / ".join(values[:VALUES]) + more
 
 
 def _generator_notes(run: Mapping[str, Any], label: str, samples: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -140,9 +150,18 @@ def not_stored(results: Results) -> list[tuple[str, str, int]]:
 
 def failures(results: Results) -> list[Failed]:
     """The first failures, each with the end of its traceback."""
+    ids = {trial["id"] for trial in results.run["trials"]}
     out = []
     for failure in results.failures[:FAILURES]:
-        trace = failure.get("traceback") or ""
-        trace = trace if len(trace) <= TRACEBACK else "…\n" + trace[-TRACEBACK:]
-        out.append(Failed(failure["trial"], failure["stage"], failure["error"], failure.get("attempts", 1), trace))
+        trace = ending(failure.get("traceback") or "")
+        opens = failure["trial"] in ids
+        out.append(Failed(failure["trial"], failure["stage"], failure["error"], failure.get("attempts", 1), trace, opens))
     return out
+
+
+def ending(trace: str) -> str:
+    """The last lines of a traceback, which name the error."""
+    if len(trace) <= TRACEBACK:
+        return trace
+    end = trace[-TRACEBACK:]
+    return "…\n" + (end.partition("\n")[2] or end)

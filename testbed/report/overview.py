@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from testbed.claims import Verdict
 from testbed.report.claims import Claim, claims, tally
-from testbed.report.page import TEMPLATES, environment
+from testbed.report.page import TEMPLATES, environment, script
 from testbed.store import write_atomic
 
 
@@ -60,7 +60,7 @@ def write_overview(folder: Path, runs: Sequence[tuple[Mapping[str, Any], Sequenc
             parts=parts,
             tally=tally([verdict for _, verdicts in runs for verdict in verdicts]),
             style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-            script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+            script=script("page.js"),
         )
     )
     path = folder / "report.html"

@@ -25,6 +25,7 @@ from testbed.report.graphs import graphs
 from testbed.report.provenance import circumstances
 from testbed.report.tables import boards, standing
 from testbed.report.text import counted, number, plain, script_json, seconds
+from testbed.report.trials import trials
 from testbed.results import Results, leaderboard
 from testbed.store import write_atomic
 
@@ -32,7 +33,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> Path:
-    """Write ``folder/report.html``: claims, scores, figures, codes, failures and provenance of a run on one page.
+    """Write ``folder/report.html``: claims, scores, figures, codes, trials, failures and provenance of a run on one page.
 
     Parameters
     ----------
@@ -71,6 +72,7 @@ def render(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> str:
         "plotly": _plotly() if specs else "",
         "readings": readings(results),
         "graphs": graphs(results),
+        "trials": trials(results),
         "absent": listing.absent(results),
         "not_stored": listing.not_stored(results),
         "failures": listing.failures(results),
@@ -78,7 +80,7 @@ def render(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> str:
         "circumstances": circumstances(folder, results),
         "settings": json.dumps(results.run["suite"], indent=2, ensure_ascii=False),
         "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        "script": Markup("".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.js", "tools.js"))),
+        "script": script("page.js", "tools.js", "trials.js"),
         "plotly_version": _version("plotly"),
     }
     return environment().get_template("page.html.j2").render(context)
@@ -94,13 +96,31 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "plain": plain, "seconds": seconds, "counted": counted, "breakable": _breakable}
+    environment.filters |= {
+        "number": number,
+        "plain": plain,
+        "seconds": seconds,
+        "counted": counted,
+        "breakable": _breakable,
+        "coded": _coded,
+    }
     return environment
+
+
+def script(*names: str) -> Markup:
+    """Scripts of the page as one, after what they share."""
+    return Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("shared.js", *names)))
 
 
 def _breakable(name: str) -> Markup:
     """A name that may be broken after its dots, colons and underscores."""
     return Markup("<wbr>").join(Markup(escape(piece)) for piece in re.split("(?<=[._:])", name))
+
+
+def _coded(text: str) -> Markup:
+    """What stands between backticks as code."""
+    pieces = [escape(piece) for piece in re.split("`([^`]+)`", text)]
+    return Markup("").join(Markup("<code>{}</code>").format(piece) if i % 2 else piece for i, piece in enumerate(pieces))
 
 
 def _facts(results: Results) -> list[str]:

@@ -27,9 +27,9 @@ def percent(share: float) -> str:
     return "0 %" if text == "-0 %" else text.replace("-", "−")
 
 
-def brief(value: float) -> float | None:
-    """Five digits: a figure shows no more, and the page stays small."""
-    return float(f"{value:.5g}") if math.isfinite(value) else None
+def brief(value: float, digits: int = 5) -> float | None:
+    """So many digits: the page shows no more, and stays small."""
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
 def span(values: list[float]) -> str:

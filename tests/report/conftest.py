@@ -1,6 +1,9 @@
 """A run built by hand that has something of everything the report shows; its labels and texts are hostile where they may be."""
 
+import hashlib
+import itertools
 import math
+import random
 
 import pandas as pd
 import pytest
@@ -18,6 +21,7 @@ ESTIMATORS = {
     "oracle": 0.97,
 }
 IDENTIFIED = {"x": ["permutation", "sign", "scale"]}
+UNKNOWN = ("no_truth", "decoder_mcc")
 EVALUATORS = {"decoder_mcc": "higher", "explained_variance": "higher", "dead_units": "lower", "l0": "none"}
 
 
@@ -49,7 +53,8 @@ def a_run():
                     name = f"{generator}/{instance}/{estimator}/{seed}"
                     about = {"id": name, "generator": generator, "instance": instance, "estimator": estimator, "fit_seed": seed}
                     keys = {stage: f"{stage} {name}" for stage in ("fit", "encode")}
-                    scores = {e: f"{e} {name}" for e in labels}
+                    asked = [e for e in labels if e != "no_truth" or generator == GENERATORS[1]]
+                    scores = {e: f"{e} {name}" for e in asked}
                     trials.append({**about, "sample": f"{generator}/{instance}", **keys, "scores": scores})
     suite = {
         "name": "hand",
@@ -167,11 +172,15 @@ def hand():
         for details in [{"codes": some_codes() if (e, s) != ("middling <b>", 1) else [], "densest": 0.3, "rows": 100}]
     ]
     details.append({**details[0], "evaluator": "l0", "details": {"rows": 3}})
+    read = {(d["generator"], d["instance"], d["estimator"]) for d in details}
     skipped = [
-        {**{k: t[k] for k in ("generator", "instance", "estimator", "fit_seed")}, "evaluator": e, "reason": reason}
-        for t in run["trials"]
-        for e, reason in (("no_truth", "nobody knows the truth of these data"), ("top_contexts", f"no text {HOSTILE}"))
-        if (t["generator"] == GENERATORS[1]) == (e == "no_truth")
+        {**about, "evaluator": e, "reason": reason}
+        for about in ({k: t[k] for k in ("generator", "instance", "estimator", "fit_seed")} for t in run["trials"])
+        for known, e, reason in (
+            *((about["generator"] == GENERATORS[0], e, "nobody knows the truth of these data") for e in UNKNOWN),
+            ((about["generator"], about["instance"], about["estimator"]) in read, "top_contexts", f"no text {HOSTILE}"),
+        )
+        if not known
     ]
     trace = 'Traceback (most recent call last):\n  File "x.py", line 1\n' + "    deep\n" * 2000 + f"ValueError: {HOSTILE}"
     failures = [
@@ -201,6 +210,71 @@ def hand():
 def empty(hand):
     """The same run before anything was computed."""
     return Results(hand.run, pd.DataFrame(columns=list(COLUMNS)), [], [], [], [], [], [])
+
+
+@pytest.fixture(scope="session")
+def crowd():
+    """Results of so many trials: 5 generators, 20 estimators, 5 evaluators, two fit seeds, and as many instances as it takes."""
+
+    def make(n):
+        run = a_run()
+        generators, labels = [f"generator {g}" for g in range(5)], [f"estimator_{e:02d}" for e in range(20)]
+        evaluators = {
+            "decoder_mcc": "higher",
+            "activation_mcc": "higher",
+            "explained_variance": "higher",
+            "dead_units": "lower",
+            "l0": "none",
+        }
+        trials, samples, fits, rows = [], [], [], []
+        draw = random.Random(n).random
+        for g, instance in itertools.product(generators, range(n // 200)):
+            samples.append(
+                {"generator": g, "instance": instance, "sizes": {"train": 5000, "test": 100, "reference": 100}, "sample": f"{g}/{instance}"}
+            )
+            for (place, e), seed in itertools.product(enumerate(labels), range(2)):
+                about = {"generator": g, "instance": instance, "estimator": e, "fit_seed": seed}
+                name = f"{g}/{instance}/{e}/{seed}"
+                keys = {stage: hashlib.sha256(f"{stage} {name}".encode()).hexdigest() for stage in ("fit", "encode")}
+                trials.append({"id": name, **about, "sample": f"{g}/{instance}", **keys, "scores": {v: f"{v} {name}" for v in evaluators}})
+                fits.append(
+                    {"id": name, **about, "seconds": 5 * draw(), "params": {"k": 8, "lr": 0.01, "width": 2 * place}, "history": {}}
+                    | {"needs_truth": False, "state": "stored"}
+                )
+                for evaluator, direction in evaluators.items():
+                    levels = (
+                        {"chance": 0.2 + 0.01 * draw(), "ceiling": 0.9 + 0.1 * draw()}
+                        if direction != "none"
+                        else {"chance": None, "ceiling": None}
+                    )
+                    if direction == "lower":
+                        levels = {"chance": levels["ceiling"], "ceiling": levels["chance"]}
+                    floors = {"random_rotation": 0.3 + 0.1 * draw()} if evaluator == "decoder_mcc" else {}
+                    more = {"direction": direction, "needs_truth": False, "trial": name, "key": f"{evaluator} {name}"}
+                    rows.append(
+                        {
+                            **about,
+                            "evaluator": evaluator,
+                            "part": "",
+                            "value": 0.3 + 0.03 * place + 0.1 * draw(),
+                            **levels,
+                            "floors": floors,
+                            **more,
+                        }
+                    )
+        run |= {"generators": [use(g) for g in generators], "estimators": [use(e) for e in labels], "samples": samples, "trials": trials}
+        run["evaluators"] = [use(v, constants={"direction": d, "equivalence": "permutation"}) for v, d in evaluators.items()]
+        suite = {"instances": n // 200, "generator": [{"label": g, "name": "g"} for g in generators]}
+        suite |= {kind: [{"label": u["label"], "name": u["label"]} for u in run[f"{kind}s"]] for kind in ("estimator", "evaluator")}
+        run["suite"] = run["suite"] | suite
+        table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(("value", "chance", "ceiling"), float))
+        about = [
+            {"generator": s["generator"], "instance": s["instance"], "seconds": 0.1, "views": {}, "rows": {}, "truth": None, "about": {}}
+            for s in samples
+        ]
+        return Results(run, table, [], [], fits, [], [], about)
+
+    return make
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """The page: one file that needs nothing else, in which everything of a run appears and nothing of it is executed."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed.report import write_report
+from testbed.report.page import environment
 
 VOID = {"meta", "br", "wbr", "col", "link", "img", "input", "hr"}
 
@@ -86,7 +89,7 @@ def test_elements_are_closed_in_order(page):
 
 def test_hostile_labels_stay_text(page, text):
     """Only the page's own scripts are scripts; what a record says stands in the page as it was said."""
-    assert [attributes.get("type") for attributes, _ in page.scripts] == ["application/json", "text/plain", None]
+    assert [attributes.get("type") for attributes, _ in page.scripts] == ["application/json", "text/plain", "text/plain", None]
     assert "<script>alert" not in text
     assert not page.all("b")
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
@@ -133,9 +136,15 @@ def test_floors_calibration_and_classes_are_in_words(page):
         assert words in page.text
 
 
+def test_code_in_descriptions_is_code_and_the_rest_stays_text():
+    write = environment().from_string("{{ text | coded }}").render
+    assert write(text="As `quick`, <b> and `<i>` do.") == "As <code>quick</code>, &lt;b&gt; and <code>&lt;i&gt;</code> do."
+    assert write(text="one ` alone") == "one ` alone"
+
+
 def test_long_tracebacks_keep_their_end(text):
-    assert "deep\n" in text
     assert text.count("    deep\n") < 4 * 700
+    assert text.count("…\n    deep\n") == 4  # from the beginning of a line
 
 
 def test_page_is_small(text):
@@ -148,6 +157,43 @@ def test_run_without_scores_still_has_a_page(tmp_path, empty):
     for words in ("There are no scores yet.", "This suite makes no claims.", "Nothing failed.", "0 of 60 trials"):
         assert words in page.text
     assert len(text) < 100_000  # no figures, so no plotly
+    assert "60 not run." in page.text
+
+
+def test_trials_are_counted_and_packed_not_written_out(page, text):
+    """What a reader has not asked for is neither in the page's text nor among its elements."""
+    assert "60 trials" in page.text
+    assert "56 done, 4 failed." in page.text
+    assert "an_estimator_with_a_rather_long_label_indeed/2/" not in text
+    assert not [a for a in page.all("tr") if "data-trial" in a]
+    assert "testbed export DIR writes every score" in page.text
+
+
+def test_page_says_which_trials_it_has_no_room_for(tmp_path, hand, monkeypatch):
+    monkeypatch.setattr("testbed.report.trials.BUDGET", 1500)
+    page = Page(write_report(tmp_path, hand, []).read_text(encoding="utf-8"))
+    assert "Parts of scores left out to keep the page small: testbed export DIR has them." in page.text
+    assert re.search("[1-9][0-9]? trials left out to keep the page small: testbed export DIR has all.", page.text)
+    assert "56 done, 4 failed." in page.text
+
+
+def test_settings_that_came_out_in_many_ways_are_counted(tmp_path, hand):
+    fits = [{**fit, "params": {"k": i}} for i, fit in enumerate(hand.fits)]
+    text = write_report(tmp_path, dataclasses.replace(hand, fits=fits), []).read_text(encoding="utf-8")
+    assert "k = 0 / 1 / 10 / 11 / 20 / 21 / … (12 values)" in text
+
+
+def test_failures_lead_to_their_trials(page, hand):
+    assert {a["data-trial"] for a in page.all("p") if "data-trial" in a} == {failure["trial"] for failure in hand.failures}
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_stay_a_small_page(tmp_path, crowd, verdicts):
+    path = write_report(tmp_path, crowd(10_000), verdicts)
+    assert path.stat().st_size < 10_000_000
+    page = Page(path.read_text(encoding="utf-8"))
+    assert "10,000 done." in page.text
+    assert not [a for a in page.all("tr") if "data-trial" in a]
 
 
 def test_headings_go_down_one_step_at_a_time(page):

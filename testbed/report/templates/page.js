@@ -1,6 +1,4 @@
-"use strict";
 (() => {
-  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
   const root = document.documentElement;
 
   // ---------------------------------------------------------------- theme
@@ -77,7 +75,9 @@
     const open = (chosen, focus) => {
       panels.forEach((panel, i) => { panel.hidden = i !== chosen; });
       buttons.forEach((tab, i) => { tab.setAttribute("aria-selected", i === chosen); tab.tabIndex = i === chosen ? 0 : -1; });
-      if (focus) buttons[chosen].focus();
+      if (!focus) return;
+      buttons[chosen].focus();
+      buttons[chosen].scrollIntoView({ inline: "center", block: "nearest" }); // on a phone tabs are one line that scrolls
     };
     buttons.forEach((tab, i) => tab.addEventListener("click", () => open(i)));
     list.addEventListener("keydown", (event) => {
@@ -99,11 +99,6 @@
     return;
   }
 
-  const inflate = async (text) => {
-    const bytes = Uint8Array.from(atob(text.trim()), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Response(stream).text();
-  };
   const paint = (value, style, isColour = false) => {
     if (typeof value === "string") return isColour && value[0] === "@" ? style.getPropertyValue(`--${value.slice(1)}`).trim() : value;
     if (Array.isArray(value)) return value.map((each) => paint(each, style, isColour));

@@ -1,13 +1,4 @@
-"use strict";
 (() => {
-  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const make = (tag, attributes = {}, ...inner) => {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...inner);
-    return element;
-  };
-
   // --------------------------------------------------------------- filter and columns of the tables of scores
   const bar = document.getElementById("tools");
   const tables = $$("#scores table.scores");
