@@ -1,9 +1,12 @@
-"""Draw the pictures of the documentation: ``python docs/draw.py`` writes docs/images/*.svg from drawn instances."""
+"""Draw the pictures of the documentation: ``python docs/draw.py`` writes docs/images/*.svg."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -28,7 +31,10 @@ INK = "#6f7d99"  # readable on white and on black: an image does not know the pa
 HIERARCHIES: dict[str, tuple[Generator, str]] = {
     "model-sparse": (SparseConcepts(levels=[3, 10, 36]), "Three levels of sparse concepts; a larger dot fires more often"),
     "model-discrete": (DiscreteHierarchy(depth=3, branching=[2, 3, 2], roots=2), "A discrete hierarchy of four levels and two roots"),
-    "model-continuous": (ContinuousHierarchy(levels=(1, 3, 9)), "A continuous hierarchy of nine leaves in three composites under one"),
+    "model-continuous": (
+        ContinuousHierarchy(levels=(1, 3, 9), cells=32),  # the graph does not depend on cells, the time does
+        "A continuous hierarchy of nine leaves in three composites under one",
+    ),
 }
 
 
@@ -173,7 +179,150 @@ def halves() -> str:
     return panels("Codes that depend on one concept alone, from which it cannot be read", *drawn)
 
 
+# ----------------------------------------------------------------------------------------------------- the way of the data
+
+TRUE, FOUND = COLOURS[1:]  # what is made with the truth, and what estimators make
+
+
+class Chart:
+    """Boxes, symbols and arrows, each placed by hand."""
+
+    def __init__(self, width: int, height: int, title: str) -> None:
+        self.parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" fill="{INK}" font-size="14" '
+            f'font-family="system-ui, sans-serif"><title>{escape(title)}</title>'
+        ]
+
+    def box(self, x: int, y: int, width: int, height: int, name: str, *says: str, colour: str = INK, dashed: bool = False) -> None:
+        dashes = ' stroke-dasharray="5 4"' if dashed else ""
+        self.parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="4" fill="none" stroke="{colour}"{dashes}/>')
+        self.text(x + width // 2, y + height // 2 + 5 - 8 * len(says), name, colour=colour, anchor="middle", size=16, bold=True)
+        for line, text in enumerate(says):
+            self.text(x + width // 2, y + height // 2 + 22 - 8 * len(says) + 16 * line, text, anchor="middle", size=14)
+
+    def text(self, x: int, y: int, text: str, *, colour: str = INK, anchor: str = "start", size: int = 14, bold: bool = False) -> None:
+        """Text, in which ``V_0,1`` has an index."""
+        body = re.sub(r"_(\w+(?:,\w+)*)", r'<tspan dy="4" font-size="10">\1</tspan><tspan dy="-4">&#8203;</tspan>', escape(text))
+        weight = ' font-weight="600"' if bold else ""
+        self.parts.append(f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"{weight}>{body}</text>')
+
+    def arrow(self, *points: tuple[int, int], colour: str = INK, dashed: bool = False) -> None:
+        """Along the points, with a head at the last one."""
+        (u, v), (x, y) = points[-2:]
+        length = math.hypot(x - u, y - v)
+        a, b = (x - u) / length, (y - v) / length
+        head = " ".join(f"{x - 9 * a - 4 * s * b:.1f},{y - 9 * b + 4 * s * a:.1f}" for s in (-1, 1))
+        dashes = ' stroke-dasharray="5 4"' if dashed else ""
+        line = " ".join(f"{p},{q}" for p, q in [*points[:-1], (round(x - 8 * a), round(y - 8 * b))])
+        self.parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{colour}"{dashes}/><polygon points="{x},{y} {head}" fill="{colour}"/>'
+        )
+
+    def svg(self) -> str:
+        return "".join([*self.parts, "</svg>"]) + "\n"
+
+
+def way() -> str:
+    chart = Chart(
+        1000,
+        490,
+        "The way of the data: a generator draws an instance, which samples rows to train, to test and for reference; an estimator is "
+        "fitted on the first and encodes the second; an evaluator scores the codes between chance and ceiling; claims judge the scores; "
+        "a report shows them. Every stage leaves a record in the store.",
+    )
+    chart.box(10, 8, 980, 44, "Suite: generators × instances × estimators × fit seeds, each a trial; evaluators; claims")
+    for x, y in ((70, 190), (612, 96), (785, 190), (932, 190)):
+        chart.arrow((x, 52), (x, y), dashed=True)
+    chart.box(10, 190, 120, 56, "Generator", "a specification")
+    chart.arrow((130, 218), (215, 218))
+    chart.text(171, 208, "draw(seed)", anchor="middle", size=14)
+    chart.box(215, 190, 110, 56, "Instance", "has a Truth")
+    chart.text(372, 84, "Sample", size=16, bold=True)
+    for y, part, use in ((96, "train", "to fit on"), (190, "test", "to score"), (284, "reference", "to calibrate")):
+        chart.arrow((325, 218), (372, y + 28))
+        chart.box(372, y, 118, 56, part, use)
+    chart.arrow((490, 124), (548, 124))
+    chart.box(548, 96, 128, 56, "Estimator", "fit, a fit seed", colour=FOUND)
+    chart.arrow((612, 152), (612, 190), colour=FOUND)
+    chart.arrow((490, 218), (548, 218))
+    chart.box(548, 190, 128, 56, "encode", "codes, structure", colour=FOUND)
+    chart.arrow((676, 218), (730, 218), colour=FOUND)
+    chart.text(701, 208, "codes", anchor="middle", size=14, colour=FOUND)
+    chart.arrow((490, 312), (548, 312))
+    chart.box(548, 276, 128, 72, "References", "noise, rotations,", "the true codes", colour=TRUE)
+    chart.arrow((676, 312), (758, 312), (758, 246), colour=TRUE)
+    chart.text(682, 330, "chance, ceiling,", size=14, colour=TRUE)
+    chart.text(682, 346, "floors", size=14, colour=TRUE)
+    chart.box(730, 190, 110, 56, "Evaluator", "score")
+    chart.arrow((270, 246), (270, 380), (816, 380), (816, 246), colour=TRUE, dashed=True)
+    chart.arrow((612, 380), (612, 348), colour=TRUE, dashed=True)
+    chart.text(282, 372, "graph, atoms, latents: hidden from estimators", size=14, colour=TRUE)
+    chart.arrow((840, 218), (872, 218))
+    chart.box(872, 190, 120, 88, "Claim", "shown", "not shown", "undecided")
+    chart.arrow((932, 278), (932, 314))
+    chart.box(872, 314, 120, 56, "Report", "one page")
+    chart.box(372, 410, 468, 66, "", dashed=True)
+    chart.text(606, 464, "Store: a record per stage, keyed by all that it depends on", anchor="middle", size=14)
+    for x, stage in ((431, "sample"), (564, "fit"), (656, "encode"), (785, "score")):
+        chart.text(x, 436, stage, anchor="middle", size=16, bold=True)
+    for left, right in ((468, 544), (584, 618), (694, 754)):
+        chart.arrow((left, 431), (right, 431))
+    return chart.svg()
+
+
+def selection_discrete() -> str:
+    chart = Chart(880, 290, "A discrete hierarchy: a composite is a function of the tuple of its constituents, which a potential selects")
+    rows = ((40, (250,)), (110, (170, 330)), (180, (130, 210, 290, 370)), (250, (130, 210, 290, 370)))
+    names = (("V_0,1",), ("V_1,1", "V_1,2"), ("V_2,1", "V_2,2", "V_2,3", "V_2,4"), ("o_1", "o_2", "o_3", "o_4"))
+    for (y, places), row, label in zip(rows, names, ("level 0", "level 1", "level 2", "tokens"), strict=True):
+        chart.text(0, y + 5, label)
+        for x, name in zip(places, row, strict=True):
+            chart.text(x, y + 5, name, anchor="middle", bold=True)
+    for (above, tops), (below, bottoms) in pairwise(rows[:3]):
+        for number, x in enumerate(bottoms):
+            top = tops[number // 2]
+            chart.arrow((x, below - 14), (top + (8 if x > top else -8), above + 18))
+    for x in rows[2][1]:
+        chart.arrow((x, 198), (x, 236))
+    for y, note in (
+        (40, "φ_S(v_0) gives it the law q"),
+        (75, "V = g(t): a table from tuples to states"),
+        (110, "φ(t): m admissible tuples per state, its synonyms"),
+        (180, "independent before selection, laws μ_2,j"),
+        (250, "o_j is V_2,j, or another token with probability ε"),
+    ):
+        chart.text(450, y + 5, note)
+    return chart.svg()
+
+
+def selection_continuous() -> str:
+    chart = Chart(
+        880, 220, "A continuous hierarchy: a smooth one-to-one coupling between a tuple and its composite with what it is besides"
+    )
+    for y, label in ((40, "level 0"), (120, "level 1"), (200, "view")):
+        chart.text(0, y + 5, label)
+    chart.text(190, 45, "v = g(t)", anchor="middle", bold=True)
+    chart.text(310, 45, "e", anchor="middle", bold=True)
+    for x, name in ((170, "t_1"), (250, "t_2"), (330, "t_3")):
+        chart.text(x, 125, name, anchor="middle", bold=True)
+        chart.arrow((x, 136), (x, 182))
+    chart.arrow((230, 106), (198, 56))
+    chart.arrow((270, 106), (302, 56))
+    chart.text(250, 205, "x = f(t) + noise", anchor="middle", bold=True)
+    for y, note in (
+        (40, "h(v) selects; e is what the tuple is besides v"),
+        (80, "T: one to one, smooth"),
+        (120, "h_e(e) favours tuples that agree"),
+        (160, "leaves are independent before selection"),
+    ):
+        chart.text(450, y + 5, note)
+    return chart.svg()
+
+
 PICTURES: dict[str, Callable[[], str]] = {
+    "way": way,
+    "selection-discrete": selection_discrete,
+    "selection-continuous": selection_continuous,
     **{name: (lambda name=name: hierarchy(name)) for name in HIERARCHIES},
     "metrics-copies": copies,
     "metrics-sums": sums,
