@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from signal import SIGINT, SIGTERM, signal
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -87,14 +90,16 @@ def run(
             show_plan(plan, folder, *missing(plan, Store(folder)))
             continue
         try:
-            with Bars(plan) as bars:
+            with _terminable(), Bars(plan) as bars:
                 summary = execute(plan, folder, jobs=jobs, fresh=fresh, watcher=bars)
-            console.print(summary.sentence(), highlight=False)
+            console.print(summary.sentence(), highlight=False, markup=False)
             failed |= bool(summary.failed)
             finished.append(_finish(folder))
-        except KeyboardInterrupt:
-            console.print(f"Stopped. What was computed is kept in {folder}: run the same command again to go on.", highlight=False)
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as stopped:
+            console.print(
+                f"Stopped. What was computed is kept in {folder}: run the same command again to go on.", highlight=False, markup=False
+            )
+            raise typer.Exit(128 + (SIGTERM if isinstance(stopped, _Terminated) else SIGINT)) from None
     if len(finished) > 1:
         _together(base, finished)
     if failed:
@@ -117,7 +122,7 @@ def _finish(folder: Path) -> tuple[dict[str, Any], list[Verdict]]:
     show_leaderboard(results)
     show_claims(verdicts)
     show_failures(results)
-    console.print(f"Report: [bold]{write_report(folder, results, verdicts)}[/bold]", soft_wrap=True, highlight=False)
+    console.print(f"Report: {write_report(folder, results, verdicts)}", soft_wrap=True, highlight=False, markup=False)
     return results.run["suite"], verdicts
 
 
@@ -132,7 +137,7 @@ def _together(folder: Path, finished: list[tuple[dict[str, Any], list[Verdict]]]
     verdicts = [replace(verdict, id=f"{suite['name']}/{verdict.id}") for suite, found in finished for verdict in found]
     write_json(folder / "claims.json", [verdict.as_json() for verdict in verdicts])
     show_claims(verdicts)
-    console.print(f"Report: [bold]{write_overview(folder, finished)}[/bold]", soft_wrap=True, highlight=False)
+    console.print(f"Report: {write_overview(folder, finished)}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -143,7 +148,7 @@ def report(folder: Folder) -> None:
     from testbed.terminal import console
 
     results = _gather(folder)
-    console.print(f"Report: [bold]{write_report(folder, results, judge(results))}[/bold]", soft_wrap=True, highlight=False)
+    console.print(f"Report: {write_report(folder, results, judge(results))}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -269,7 +274,7 @@ def export(
 
     target = out if out is not None else folder / "export"
     files = write(_gather(folder), target)
-    console.print(f"{len(files)} files in {target}", highlight=False)
+    console.print(f"{len(files)} files in {target}", highlight=False, markup=False)
 
 
 @app.command("list")
@@ -295,7 +300,7 @@ def init(
     from testbed.terminal import console
 
     root = scaffold(kind, name, out)
-    console.print(f"{root} is ready: pip install -e {root}, then testbed check {name}", highlight=False, soft_wrap=True)
+    console.print(f"{root} is ready: pip install -e {root}, then testbed check {name}", highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -314,7 +319,7 @@ def check(
     show_checks(component, outcomes)
     broken = [outcome for outcome in outcomes if outcome.problem]
     if broken:
-        console.print(f"{component} breaks its contract: {broken[0].problem}", style="red", highlight=False)
+        console.print(f"{component} breaks its contract: {broken[0].problem}", style="red", highlight=False, markup=False)
         raise typer.Exit(1)
 
 
@@ -334,7 +339,7 @@ def sample(
     from testbed.terminal import console
 
     names = write_sample(generator, _params(settings), n, seed, out)
-    console.print(f"{out}: {n} rows; {', '.join(names)}", highlight=False)
+    console.print(f"{out}: {n} rows; {', '.join(names)}", highlight=False, markup=False)
 
 
 @app.command()
@@ -398,6 +403,24 @@ def _params(settings: list[str] | None) -> dict[str, Any]:
     return found
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came, by which schedulers and `kill` ask a run to end."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends what is under way as an interrupt does, instead of at once and with its workers left behind."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise _Terminated
+
+    before = signal(SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal(SIGTERM, before)
+
+
 def _gather(folder: Path) -> Results:
     from testbed.results import gather
 
@@ -435,6 +458,15 @@ def main() -> NoReturn:
 
         if _Debug.on or not isinstance(error, InvalidInput | Damaged | NotApplicable | OSError):
             raise
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"Error: {_sentence(error)}", err=True)
         sys.exit(2)
     sys.exit(0)
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, on one line; of what the system refuses the place and what can be done."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = "a file" if error.filename is None else str(error.filename)
+        text = f"{place} cannot be read or written ({error.strerror}): give another place, or see to its rights and to room on the disk"
+    return "".join(letter if letter.isprintable() else " " if letter.isspace() else repr(letter)[1:-1] for letter in text)

@@ -164,7 +164,10 @@ def test_bad_input_is_one_sentence_and_a_code_that_is_not_0(toys, arguments, sen
     assert "Traceback" not in text
 
 
-def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_worker(toys):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=lambda value: str(value)
+)
+def test_a_run_that_is_stopped_says_how_to_go_on_and_leaves_no_worker(toys, number, code):
     command = [sys.executable, "-m", "testbed", "run", "toy.toml", "--jobs", "2", "--set", "estimator.random.trouble=sleep"]
     # A job in the background inherits that interrupts are ignored.
     heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -172,13 +175,15 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_worker(toys):
     while "3/21" not in process.stdout.readline():  # the samples are there: both workers go to sleep
         pass
     children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "run the same command again to go on" in out
+    process.send_signal(number)
+    process.wait(timeout=30)
     assert children
     _, alive = psutil.wait_procs(children, timeout=20)
+    for child in alive:
+        child.kill()
     assert not alive
+    assert process.returncode == code
+    assert ("run the same command again to go on" in process.stdout.read()) == (number != signal.SIGKILL)
 
 
 def test_debug_shows_the_traceback(toys):

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
+from testbed.device import CONFINED
 from testbed.executors.base import WorkerDied
-
-BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Processes:
     def _start(self) -> Any:
         from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
-        environment = {name: str(self._threads) for name in BLAS_THREADS}
+        environment = {name: str(self._threads) for name in (*CONFINED, "NUMBA_NUM_THREADS")}
         pool = ProcessPoolExecutor(max_workers=1, env=environment, initializer=_prepare, initargs=(os.getcwd(), list(sys.path)))
         self._pools.append(pool)
         return pool
@@ -101,3 +101,11 @@ def _prepare(folder: str, path: list[str]) -> None:
     process_executor._MAX_MEMORY_LEAK_SIZE = float("inf")
     os.chdir(folder)
     sys.path.extend(entry for entry in path if entry not in sys.path)
+    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End when the process that started this one has gone without a word (kill -9): nobody would ever collect what is computed here."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
