@@ -57,6 +57,8 @@ bench: $(READY) $(PEERS_READY) ## Time the hot paths, one thread, beside peers' 
 	$(BIN)/python tests/bench/discrete_recovery.py --out results/speed
 	$(BIN)/python tests/bench/metrics.py --out results/speed
 	$(BIN)/python tests/bench/graphs.py --out results/speed
+	$(BIN)/python tests/bench/load.py --out results/speed
+	$(BIN)/python tests/bench/streams.py --out results/speed
 	$(PEERS)/bin/python tests/bench/peers.py --out results/speed
 	$(PEERS)/bin/python tests/bench/training.py --out results/speed
 	$(BIN)/python tests/bench/training.py --recovery --out results/speed

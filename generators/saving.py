@@ -9,10 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from testbed.contracts import Instance, InvalidInput, Savable
-from testbed.store import SCHEMA, Damaged, canonical, digest_of, write_atomic, write_json
+from testbed.store import SCHEMA, Damaged, canonical, digest_of, in_a_line, read_json, write_atomic, write_json
 
 FAMILIES = {
     "sparse_concepts": "generators.selection.sparse:SparseInstance",
@@ -63,21 +64,28 @@ def load_instance(folder: str | Path) -> Instance:
     """
     folder = Path(folder)
     try:
-        about = json.loads((folder / "instance.json").read_bytes())
-    except FileNotFoundError:
+        about = read_json(folder / "instance.json")
+    except (FileNotFoundError, NotADirectoryError):
         raise InvalidInput(f"{folder} holds no instance.json: it is not a saved instance") from None
     except ValueError as error:
         raise Damaged(f"{folder / 'instance.json'} cannot be read ({error}): save the instance again") from None
-    if not isinstance(about, dict) or about.get("schema") != SCHEMA or about.get("family") not in FAMILIES:
+    family = about.get("family") if isinstance(about, dict) and about.get("schema") == SCHEMA else None
+    if not isinstance(family, str) or family not in FAMILIES:
         raise InvalidInput(f"{folder} holds no instance that this version of the testbed knows: save it again")
     if about.get("digest") != _digest({key: value for key, value in about.items() if key != "digest"}):
         raise Damaged(f"{folder / 'instance.json'} is not what was written: save the instance again")
     path = folder / "instance.safetensors"
     if not path.is_file() or digest_of(path) != about.get("arrays"):
         raise Damaged(f"{path} is missing or not what was written: save the instance again")
-    module, _, name = FAMILIES[about["family"]].partition(":")
+    module, _, name = FAMILIES[family].partition(":")
     cls: type[Savable] = getattr(import_module(module), name)
-    return cls.from_state(load(path.read_bytes()), about["state"])
+    try:
+        arrays = load(path.read_bytes())
+    except SafetensorError as error:
+        raise Damaged(f"{path} cannot be read ({in_a_line(error)}): save the instance again") from None
+    if not isinstance(about.get("state"), dict):
+        raise InvalidInput(f"{folder / 'instance.json'} says no state: save the instance again")
+    return cls.from_state(arrays, about["state"])
 
 
 def same_state(a: Instance, b: Instance) -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from testbed.contracts import InvalidInput
 from testbed.results import Results
 from testbed.stats import Interval, differences, mean_interval, median_interval, proportion_interval
+from testbed.store import read_json
+from testbed.suite import first_fault
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +26,14 @@ class Verdict:
 
     id: str
     statement: str
-    verdict: str
+    verdict: Literal["shown", "not shown", "undecided"]
     value: float | None
     low: float | None
     high: float | None
     bar: float
     n: int
     unit: str
-    test: str
+    test: Literal["above", "below", "within"]
     score: str
     estimator: str
     generator: str
@@ -54,13 +57,10 @@ def recorded(folder: Path) -> list[Verdict]:
     if (folder / "run.json").exists() or not path.is_file():
         return []
     try:
-        return [Verdict(**{f.name: _field(entry, f) for f in fields(Verdict)}) for entry in json.loads(path.read_bytes())]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{path} is not a list of claims ({type(error).__name__}: {error}): write it anew with make bench") from None
-
-
-def _field(entry: Mapping[str, Any], field: Field[Any]) -> Any:
-    return entry[field.name] if field.default is MISSING else entry.get(field.name, field.default)
+        return TypeAdapter(list[Verdict]).validate_python(read_json(path))
+    except ValueError as error:
+        why = first_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise InvalidInput(f"{path} is not a list of claims ({why}): write it anew with make bench") from None
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -114,7 +114,7 @@ def _judge(results: Results, claim: Mapping[str, Any], generator: str) -> Verdic
     return Verdict(**about, verdict=verdict, value=found.mean, low=low, high=high, bar=bar, n=found.n, note=note)
 
 
-def _verdict(found: Interval, test: str, bar: float) -> str:
+def _verdict(found: Interval, test: str, bar: float) -> Literal["shown", "not shown", "undecided"]:
     if math.isnan(found.low):
         return "undecided"
     if test == "within":

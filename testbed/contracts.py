@@ -539,19 +539,37 @@ class Estimator(Component, ABC):
         return state_of(self, type(self).__name__)
 
     def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Self:
-        """Take back what `get_state` gave; a tensor arrives as a tensor, a numpy array as a numpy array."""
+        """Take back what `get_state` gave; a tensor arrives as a tensor, a numpy array as a numpy array.
+
+        Raises
+        ------
+        InvalidInput
+            If it is nothing that `get_state` gives: a state is read from a file, which must not set anything else.
+        """
+        nested = plain.get(NESTED, {})
         for name, value in {**arrays, **plain}.items():
             if name != NESTED and "/" not in name:
-                setattr(self, name, value)
-        for name, told in plain.get(NESTED, {}).items():
+                setattr(self, _fitted(name, self), value)
+        if not isinstance(nested, dict):
+            raise InvalidInput(f"{type(self).__name__}: the state's {NESTED!r} is no table: fit again")
+        for name, told in nested.items():
             several = isinstance(told, list)
             made = [self._restored(name, f"{name}/{i}/", one, arrays) for i, one in enumerate(told if several else [told])]
-            setattr(self, name, made if several else made[0])
+            setattr(self, _fitted(name, self), made if several else made[0])
         return self
 
     def _restored(self, name: str, place: str, told: Mapping[str, Any], arrays: Mapping[str, Any]) -> Estimator:
+        if not isinstance(told, Mapping) or not all(isinstance(told.get(part), dict) for part in ("params", "plain")):
+            raise InvalidInput(f"{type(self).__name__}: the state of {name} has no params and no plain: fit again")
         own = {key.removeprefix(place): value for key, value in arrays.items() if key.startswith(place)}
         return self.blank(name).set_params(**told["params"]).set_state(own, told["plain"])
+
+
+def _fitted(name: str, owner: Any) -> str:
+    """The name of a fitted attribute, and of nothing else."""
+    if not name.isidentifier() or not name.endswith("_") or name.startswith("_"):
+        raise InvalidInput(f"{type(owner).__name__}: a state holds attributes whose names end in '_', not {name!r}: fit again")
+    return name
 
 
 NESTED = "nested"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,8 +56,8 @@ def instances_needed(
     labels = [use["label"] for use in results.run["generators"]]
     if generator is not None:
         _check("generator", generator, labels)
-    if difference == 0:
-        raise InvalidInput("a difference of 0 cannot be shown: give its size, such as --difference .02")
+    if difference == 0 or not math.isfinite(difference):
+        raise InvalidInput(f"a difference of {difference:g} cannot be shown: give its size, such as --difference .02")
     if not 0 < alpha < power < 1:
         raise InvalidInput(f"power {power:g} and alpha {alpha:g}: 0 < alpha < power < 1 is wanted")
     here = table[(table["evaluator"] == evaluator) & (table["part"] == part)]

@@ -6,15 +6,26 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from testbed.contracts import seed_of
+from testbed.contracts import InvalidInput, seed_of
+from testbed.device import threads as threads_of
 from testbed.registry import resolve
 from testbed.source import fingerprint, read_class
 from testbed.store import SCHEMA, key_of
-from testbed.suite import EvaluatorEntry, GeneratorEntry, Sizes, Suite, component_kind, is_nested, is_truth_setting, runs_on
+from testbed.suite import (
+    EvaluatorEntry,
+    GeneratorEntry,
+    Sizes,
+    Suite,
+    component_kind,
+    components_in,
+    is_nested,
+    is_truth_setting,
+    runs_on,
+)
 
 LARGE = 64 << 20
 """Bytes above which a parameter's file counts by name, size and time instead of by content."""
@@ -42,6 +53,8 @@ class Use:
 
 
 def _reads_truth(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_reads_truth, value))
     return is_truth_setting(value) or (is_nested(value) and any(_reads_truth(inner) for inner in value.values()))
 
 
@@ -96,6 +109,7 @@ class Plan:
 
     suite: Suite
     device: str
+    threads: int
     generators: Mapping[str, Use]
     estimators: Mapping[str, Use]
     evaluators: Mapping[str, Use]
@@ -109,6 +123,7 @@ class Plan:
             "schema": SCHEMA,
             "suite": self.suite.model_dump(mode="json"),
             "device": self.device,
+            "threads": self.threads,
             **{
                 kind: [{**asdict(use), "from_truth": list(use.from_truth)} for use in getattr(self, kind).values()]
                 for kind in ("generators", "estimators", "evaluators")
@@ -149,7 +164,8 @@ def enumerate_trials(suite: Suite, device: str = "cpu") -> Plan:
     generators = {e.label: use_of("generator", e.name, e.label, e.params) for e in suite.generator}
     estimators = {e.label: use_of("estimator", e.name, e.label, e.params) for e in suite.estimator}
     evaluators = {e.label: use_of("evaluator", e.name, e.label, e.params) for e in suite.evaluator}
-    machine = {"device": device, "dtype": suite.dtype, "threads": suite.threads}
+    threads = threads_of(suite.threads)
+    machine = {"device": device, "dtype": suite.dtype, "threads": threads}
     samplings: list[Sampling] = []
     trials: list[Trial] = []
     groups: list[Group] = []
@@ -169,7 +185,7 @@ def enumerate_trials(suite: Suite, device: str = "cpu") -> Plan:
                     inputs = [t.encode.key for t in made]
                     scores = {k: _stage("score", machine, component=u.material(), inputs=inputs) for k, u in together.items()}
                     groups.append(Group(made[0].id.rpartition("/")[0], tuple(made), scores))
-    return Plan(suite, device, generators, estimators, evaluators, tuple(samplings), tuple(trials), tuple(groups))
+    return Plan(suite, device, threads, generators, estimators, evaluators, tuple(samplings), tuple(trials), tuple(groups))
 
 
 def use_of(kind: str, name: str, label: str, params: Mapping[str, Any]) -> Use:
@@ -179,18 +195,30 @@ def use_of(kind: str, name: str, label: str, params: Mapping[str, Any]) -> Use:
     annotations = {p.name: p.annotation for p in text.parameters or ()} if text is not None else {}
     inputs: dict[str, str] = {}
     for key, value in params.items():
-        if is_nested(value):
-            inner = component_kind(value["use"], key)
-            nested = use_of(inner, value["use"], key, {k: v for k, v in value.items() if k != "use"})
-            inputs[key] = key_of(nested.material())
-        elif "Path" in annotations.get(key, ""):
+        for place, one in enumerate(components_in(value)):
+            inner = component_kind(one["use"], key)
+            nested = use_of(inner, one["use"], key, {k: v for k, v in one.items() if k != "use"})
+            inputs[key if is_nested(value) else f"{key}[{place}]"] = key_of(nested.material())
+        if "Path" in annotations.get(key, ""):
             for file in value if isinstance(value, list) else [value]:
                 if isinstance(file, str) and Path(file).exists():
                     inputs[f"{key}:{file}"] = content_of(Path(file))
     constants = dict(text.constants) if text is not None else {}
-    for package in constants.get("environment", ()):
-        inputs[f"version of {package}"] = platform.python_version() if package == "python" else version(package)
+    named = constants.get("environment", ())
+    for package in named if isinstance(named, list | tuple) else [named]:
+        inputs[f"version of {package}"] = _version_of(package, name)
     return Use(label, path, dict(params), fingerprint(path), inputs, constants)
+
+
+def _version_of(package: Any, component: str) -> str:
+    if package == "python":
+        return platform.python_version()
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        raise InvalidInput(f"{component} needs the package {package!r}, which is not installed: pip install {package}") from None
+    except (TypeError, ValueError):
+        raise InvalidInput(f"{component}: environment is a tuple of names of packages, which {package!r} is not: mend the class") from None
 
 
 def content_of(path: Path) -> str:
@@ -208,10 +236,20 @@ def _stage(stage: str, machine: Mapping[str, Any], **material: Any) -> Stage:
     return Stage(stage, key_of(material), material)
 
 
+def seed_of_instance(suite_seed: int, instance: int) -> int:
+    """What an instance is drawn from: the same for every generator setting, so that settings are compared on paired instances."""
+    return seed_of("instance", suite_seed, instance)
+
+
+def seed_of_fit(suite_seed: int, instance: int, index: int) -> int:
+    """What an estimator is fitted with: the same for every estimator and generator setting."""
+    return seed_of("fit", suite_seed, instance, index)
+
+
 def _sampling(suite: Suite, entry: GeneratorEntry, use: Use, instance: int, machine: Mapping[str, Any]) -> Sampling:
     sizes = {**suite.data.model_dump(), **{k: v for k, v in entry.data.model_dump().items() if v is not None}}
     sizes = Sizes(**sizes).model_dump()
-    instance_seed = seed_of("instance", suite.seed, instance)
+    instance_seed = seed_of_instance(suite.seed, instance)
     rows_seed = seed_of("rows", suite.seed, instance)
     stage = _stage("sample", machine, component=use.material(), instance=instance_seed, rows=rows_seed, sizes=sizes)
     return Sampling(use, instance, instance_seed, rows_seed, sizes, suite.dtype, stage)
@@ -225,7 +263,7 @@ def _trial(
     scored: list[tuple[EvaluatorEntry, Use]],
     machine: Mapping[str, Any],
 ) -> Trial:
-    seed = seed_of("fit", suite.seed, sampling.instance, index)
+    seed = seed_of_fit(suite.seed, sampling.instance, index)
     fit = _stage("fit", machine, component=estimator.material(), seed=seed, inputs=[sampling.stage.key])
     encode = _stage("encode", machine, inputs=[fit.key, sampling.stage.key])
     scores = {

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -163,26 +164,61 @@ LOCAL: dict[str, type] = {}
 """Classes that live in no importable module (a notebook, a script), by path; only `testbed.compare` puts some here."""
 
 
+class Names(dict[str, str]):
+    """Names of a kind with their ``module:Class``.
+
+    Attributes
+    ----------
+    packaged : set of str
+        Those that installed packages offer by entry points.
+    clashes : dict of str to str
+        For each name that packages claim although it is built in, or another's, a sentence that says so.
+    """
+
+    packaged: set[str]
+    clashes: dict[str, str]
+
+
 @lru_cache
-def names(kind: str) -> dict[str, str]:
-    """Registered names of a kind with their ``module:Class``: built-in ones, then installed entry points."""
-    found = dict(BUILT_IN[kind])
+def names(kind: str) -> Names:
+    """Registered names: built-in ones, then installed entry points that no two packages claim."""
+    offered: dict[str, dict[str, str]] = {}
     for point in entry_points(group=f"testbed.{kind}"):
-        found.setdefault(point.name, point.value)
+        owner = point.dist.name if point.dist is not None else point.value.partition(":")[0]
+        offered.setdefault(point.name, {})[point.value] = f"package {owner} ({point.value})"
+    found = Names(BUILT_IN[kind])
+    found.clashes = {}
+    for name, homes in offered.items():
+        claims = " and ".join(homes.values())
+        if name in BUILT_IN[kind]:
+            found.clashes[name] = (
+                f"{claims} claims the {kind[:-1]} name {name!r}, which is built in and stays so: name the package's by its module:Class"
+            )
+        elif len(homes) > 1:
+            found.clashes[name] = (
+                f"{claims} both claim the {kind[:-1]} name {name!r}: name the one that is meant by its module:Class, or uninstall the other"
+            )
+        else:
+            found[name] = next(iter(homes))
+    found.packaged = found.keys() - BUILT_IN[kind].keys()
     return found
 
 
 def resolve(kind: str, name: str) -> str:
-    """The ``module:Class`` that a name stands for.
+    """The ``module:Class`` that a name stands for; warns if a package claims a name that is built in.
 
     Raises
     ------
     InvalidInput
-        If the name is neither registered nor of that form; the nearest name is offered.
+        If the name is neither registered nor of that form (the nearest name is offered), or two packages claim it.
     """
     known = names(kind)
     if name in known:
+        if name in known.clashes:
+            warnings.warn(known.clashes[name], stacklevel=2)
         return known[name]
+    if name in known.clashes:
+        raise InvalidInput(known.clashes[name])
     module, _, qualname = name.partition(":")
     if module and qualname and all(part.isidentifier() for part in [*module.split("."), *qualname.split(".")]):
         return name
@@ -208,14 +244,14 @@ def load(path: str) -> type:
         if module == missing or module.startswith(f"{missing}."):
             raise InvalidInput(f"there is no module {missing!r}, named in {path!r}: is it installed, or in this folder?") from None
         raise InvalidInput(f"{path} needs the module {missing!r}, which is not installed") from error
-    except Exception as error:
-        raise InvalidInput(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InvalidInput(f"{path} cannot be imported: {type(error).__name__}: {error}: mend its module") from error
     for part in qualname.split("."):
         if not hasattr(target, part):
-            raise InvalidInput(f"module {module!r} has no class {qualname!r}{suggest(part, dir(target))}")
+            raise InvalidInput(f"module {module!r} has no class {qualname!r}{suggest(part, dir(target))}: name one that it defines")
         target = getattr(target, part)
     if not isinstance(target, type):
-        raise InvalidInput(f"{path} is not a class")
+        raise InvalidInput(f"{path} is not a class: name a class, as module:Class")
     return target
 
 

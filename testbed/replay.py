@@ -13,6 +13,7 @@ from typing import Any
 
 from testbed.contracts import InvalidInput
 from testbed.plan import Plan, Trial, enumerate_trials
+from testbed.runfile import read_run
 from testbed.runner import Job, perform
 from testbed.store import Record, Store, canonical
 from testbed.suite import from_tree
@@ -56,10 +57,12 @@ def replay(folder: str | Path, trial: str, out: str | Path | None = None) -> lis
     Raises
     ------
     InvalidInput
-        If there is no such run or trial.
+        If there is no such run or trial, or `out` holds stages already, with which nothing would be computed.
     """
     store = Store(folder)
-    run = store.read_run()
+    run = read_run(store)
+    if out is not None and (Path(out) / "stages").exists():
+        raise InvalidInput(f"--out {out} holds stages already, and what is there is not computed again: give a new folder")
     plan = enumerate_trials(from_tree(_given(run["suite"])), run["device"])
     wanted, recorded = _trial(plan, trial), next((entry for entry in run["trials"] if entry["id"] == trial), None)
     if recorded is None:
@@ -91,7 +94,7 @@ def _trial(plan: Plan, name: str) -> Trial:
 
 def _computed(plan: Plan, trial: Trial, root: Path) -> dict[str, str]:
     """Run the trial in a store of its own; gives the error of each stage that failed."""
-    job = Job(trial.id, trial, (), plan.evaluators, str(root), plan.device, plan.suite.threads)
+    job = Job(trial.id, trial, (), plan.evaluators, str(root), plan.device, plan.threads)
     return {place: report["error"] for place, report in perform(job).errors.items()}
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.contracts import InvalidInput
+from testbed.runfile import fault_in_result, read_run
 from testbed.stats import mean_interval
-from testbed.store import Record, Store
+from testbed.store import Damaged, Record, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,24 +80,26 @@ def gather(folder: str | Path) -> Results:
     Raises
     ------
     InvalidInput
-        If the folder holds no run.
+        If the folder holds no run, or its ``run.json`` is not what a run writes.
+    Damaged
+        If a stage's result is not what that stage gives.
     """
     import pandas as pd
 
     store = Store(folder)
-    run = store.read_run()
+    run = read_run(store)
     needs_truth = {use["label"]: bool(use["constants"].get("needs_truth", False)) for use in run["estimators"]}
     out = Results(run, pd.DataFrame(columns=list(COLUMNS)), [], [], [], [], [], [])
     rows: list[dict[str, Any]] = []
     for sample in run["samples"]:
-        record = store.record("sample", sample["sample"])
+        record = _read(store, "sample", sample["sample"])
         about = {k: sample[k] for k in ("generator", "instance")}
         if record is not None:
             out.samples.append({**about, "seconds": record.provenance["seconds"], **record.result})
         _add_failure(store, out, "sample", sample["sample"], f"{sample['generator']}/{sample['instance']}")
     for trial in run["trials"]:
         about = {k: trial[k] for k in ("generator", "instance", "estimator", "fit_seed")}
-        fit = store.record("fit", trial["fit"])
+        fit = _read(store, "fit", trial["fit"])
         if fit is not None:
             needs_truth[trial["estimator"]] = bool(fit.result["needs_truth"])
             out.fits.append({"id": trial["id"], **about, "seconds": fit.provenance["seconds"], **fit.result})
@@ -112,6 +115,14 @@ def gather(folder: str | Path) -> Results:
     return Results(run, table, out.details, out.groups, out.fits, out.skipped, out.failures, out.samples, out.tested)
 
 
+def _read(store: Store, stage: str, key: str) -> Record | None:
+    """A record whose result is what its stage gives."""
+    record = store.record(stage, key)
+    if record is not None and (fault := fault_in_result(record)):
+        raise Damaged(f"{record.folder / 'record.json'} {fault}: delete {record.folder} and run again", record.folder)
+    return record
+
+
 def _add_failure(store: Store, out: Results, stage: str, key: str, trial: str) -> None:
     failure = store.failure(stage, key) if store.record(stage, key) is None else None
     if failure is not None:
@@ -125,7 +136,7 @@ def _add_scores(
         if evaluator not in unit["scores"]:
             continue
         key = unit["scores"][evaluator]
-        record = store.record("score", key)
+        record = _read(store, "score", key)
         _add_failure(store, out, "score", key, unit["id"])
         if record is None:
             continue

@@ -5,13 +5,15 @@ Importing this module, planning, and a run with nothing left to do load neither 
 
 from __future__ import annotations
 
+import heapq
 import os
 import shlex
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,7 +153,8 @@ def execute(plan: Plan, folder: str | Path, *, jobs: int = 1, fresh: bool = Fals
     folder : path
         Holds the store; made if it is not there.
     jobs : int
-        Worker processes; 1 runs everything in this process (unless the suite limits the seconds of a trial).
+        Worker processes; 1 runs everything in this process (unless the suite limits the seconds of a trial). Trials of several threads
+        run on as many processes as have cores for them, which may be fewer.
     fresh : bool
         Forget this plan's stages first.
     watcher : Watcher, optional
@@ -189,9 +192,15 @@ def _writable(folder: Path) -> None:
 
 
 def _executor(plan: Plan, jobs: int) -> Executor:
+    if plan.threads < plan.suite.threads:
+        why = f"this machine lends {device.cores()} cores, and OMP_NUM_THREADS may say fewer"
+        warnings.warn(f"the suite wants {plan.suite.threads} threads a trial and gets {plan.threads} ({why}): keys say so", stacklevel=3)
+    if plan.threads > 1 and jobs > (most := device.cores() // plan.threads):
+        warnings.warn(f"--jobs {jobs}: trials of {plan.threads} threads run {most} at a time on {device.cores()} cores", stacklevel=3)
+        jobs = most
     if jobs == 1 and plan.suite.seconds is None:
         return Serial()
-    return Processes(jobs, plan.suite.threads, plan.suite.seconds)
+    return Processes(jobs, plan.threads, plan.suite.seconds)
 
 
 def _stages(plan: Plan) -> set[tuple[str, str]]:
@@ -214,7 +223,7 @@ def missing(plan: Plan, store: Store) -> tuple[list[Job], set[tuple[str, str]]]:
             keys |= {("fit", unit.fit.key), ("encode", unit.encode.key)}
         return not keys <= found
 
-    common: dict[str, Any] = {"evaluators": plan.evaluators, "root": str(store.root), "device": plan.device, "threads": plan.suite.threads}
+    common: dict[str, Any] = {"evaluators": plan.evaluators, "root": str(store.root), "device": plan.device, "threads": plan.threads}
     trials = [trial for trial in plan.trials if lacks(trial)]
     groups = [group for group in plan.groups if lacks(group)]
     wanted = {t.sampling.stage.key for t in trials} | {t.sampling.stage.key for g in groups for t in g.trials}
@@ -234,26 +243,50 @@ def missing(plan: Plan, store: Store) -> tuple[list[Job], set[tuple[str, str]]]:
     return jobs, found
 
 
-def _loop(waiting: list[Job], executor: Executor, store: Store, summary: Summary, watcher: Watcher) -> None:
+class _Waiting:
+    """Jobs in the order of the plan, each given out when all that it needs has ended; what one costs does not grow with their number."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        self._lacks = [len(set(job.needs)) for job in jobs]
+        self._needed_by: dict[str, list[int]] = {}
+        for place, job in enumerate(jobs):
+            for name in set(job.needs):
+                self._needed_by.setdefault(name, []).append(place)
+        self._ready = [place for place, lacks in enumerate(self._lacks) if not lacks]  # sorted, so a heap
+
+    def next(self) -> Job | None:
+        """The first job that can run now."""
+        return self._jobs[heapq.heappop(self._ready)] if self._ready else None
+
+    def ended(self, job: Job) -> None:
+        """A job ended well enough for those that need it."""
+        for place in self._needed_by.pop(job.id, ()):
+            self._lacks[place] -= 1
+            if not self._lacks[place]:
+                heapq.heappush(self._ready, place)
+
+    def broken(self, job: Job) -> Iterator[Job]:
+        """A job failed: those that need it, directly or not, will not be given out, and come back here."""
+        for place in self._needed_by.pop(job.id, ()):
+            if self._lacks[place] > 0:
+                self._lacks[place] = -1
+                yield self._jobs[place]
+                yield from self.broken(self._jobs[place])
+
+
+def _loop(jobs: Sequence[Job], executor: Executor, store: Store, summary: Summary, watcher: Watcher) -> None:
     """Hand out jobs whose needs are met, until none is left; a job that needs a failed one fails with it."""
-    ended: set[str] = set()
-    broken: set[str] = set()
+    waiting = _Waiting(jobs)
     running: dict[str, Job] = {}
     seen: dict[tuple[str, str], bool] = {}
-    while waiting or running:
-        for job in [job for job in waiting if set(job.needs) & broken]:
-            waiting.remove(job)
-            broken.add(job.id)
-            summary.failed.append(job.id)
-            watcher.finish(job, Done({}, {"": {"error": "not run: what it needs failed", "traceback": ""}}, 0.0))
-        ready = [job for job in waiting if set(job.needs) <= ended]
-        for job in ready[: executor.slots - len(running)]:
-            waiting.remove(job)
+    while True:
+        while len(running) < executor.slots and (job := waiting.next()) is not None:
             running[job.id] = job
             watcher.start(job)
             executor.submit(job.id, perform, job)
         if not running:
-            continue
+            break
         name, result = executor.wait()
         job = running.pop(name)
         done = result if isinstance(result, Done) else _died(job, result, store)
@@ -262,12 +295,15 @@ def _loop(waiting: list[Job], executor: Executor, store: Store, summary: Summary
         for place, report in done.errors.items():
             stage, _, key = place.partition(":")
             store.fail(stage, key, {"trial": job.id, **report})
-        ended.add(job.id)
         if done.errors:
             summary.failed.append(job.id)
-            if any(not place.startswith("score:") for place in done.errors) or isinstance(job.work, Sampling):
-                broken.add(job.id)
         watcher.finish(job, done)
+        if any(not place.startswith("score:") for place in done.errors):
+            for other in waiting.broken(job):
+                summary.failed.append(other.id)
+                watcher.finish(other, Done({}, {"": {"error": "not run: what it needs failed", "traceback": ""}}, 0.0))
+        else:
+            waiting.ended(job)
     for (stage, _), computed in seen.items():
         if computed:
             summary.computed[stage] = summary.computed.get(stage, 0) + 1
@@ -301,7 +337,7 @@ def perform(job: Job) -> Done:
             case Sampling() as sampling:
                 try:
                     stages.sample(store, sampling, job.device, count)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     errors[f"sample:{sampling.stage.key}"] = error
             case Trial() as trial:
                 errors = stages.run_trial(store, trial, job.evaluators, job.device, count)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from testbed.contracts import Instance, InvalidInput, SparseRows, seed_of
+from testbed.contracts import Generator, Instance, InvalidInput, NotApplicable, SparseRows, seed_of
 from testbed.registry import resolve
 from testbed.store import write_atomic
 from testbed.suite import check_params
@@ -24,8 +24,21 @@ def draw_instance(generator: str, params: Mapping[str, Any], seed: int) -> Insta
     check_params("generator", generator, params, "generator")
     from testbed.stages import construct
 
-    instance: Instance = construct("generator", resolve("generators", generator), params).draw(seed_of("instance", seed, 0))
-    return instance
+    made = construct("generator", resolve("generators", generator), params)
+    if not isinstance(made, Generator):
+        raise InvalidInput(f"{generator} is a {type(made).__name__}, no generator: `testbed list generators` shows some")
+    try:
+        return made.draw(seed_of("instance", seed, 0))
+    except (InvalidInput, NotApplicable):
+        raise
+    except (Exception, SystemExit) as error:  # anyone's code
+        raise _failed(generator, f"draw({seed})", error) from error
+
+
+def _failed(generator: str, where: str, error: BaseException) -> InvalidInput:
+    return InvalidInput(
+        f"generator {generator} fails in {where} ({type(error).__name__}: {error}): `testbed check` tries it, --debug shows where"
+    )
 
 
 def write_sample(generator: str, params: Mapping[str, Any], n: int, seed: int, out: Path) -> list[str]:
@@ -49,7 +62,12 @@ def write_sample(generator: str, params: Mapping[str, Any], n: int, seed: int, o
     instance = draw_instance(generator, params, seed)
     from safetensors.torch import save
 
-    sample = instance.sample(n, seed_of("rows", seed, 0))
+    try:
+        sample = instance.sample(n, seed_of("rows", seed, 0))
+    except (InvalidInput, NotApplicable):
+        raise
+    except (Exception, SystemExit) as error:
+        raise _failed(generator, "sample", error) from error
     tensors: dict[str, Any] = {f"view/{name}": view.values for name, view in sample.observed.views.items()}
     tensors |= {f"latent/{level}": values for level, values in sample.latents.items()}
     tensors |= {f"row/{name}": column for name, column in sample.observed.rows.items()}

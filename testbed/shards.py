@@ -6,18 +6,22 @@ safetensors file per shard. A shard that the manifest does not list does not exi
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from testbed.contracts import BLOCK, InvalidInput, Observed, Rows, Sample, Shows, SparseRows, View, concatenate
-from testbed.store import SCHEMA, Damaged, digest_of, write_atomic, write_json
+from testbed.store import SCHEMA, SYNC_FROM, Damaged, in_a_line, read_json, write_atomic, write_json
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -55,9 +59,8 @@ class ShardWriter:
             if self.manifest["source"] != source or self.manifest["dtype"] != dtype:
                 raise InvalidInput(f"{self.folder} holds rows from another source: choose another folder or delete this one")
         else:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self.manifest = {"schema": SCHEMA, "source": source, "dtype": dtype, "shards": [], "complete": False, "views": {}}
-            write_json(path, self.manifest)
+        self._opened = time.monotonic()
 
     @property
     def rows(self) -> int:
@@ -72,16 +75,18 @@ class ShardWriter:
         self._held.append(sample)
         while sum(map(len, self._held)) >= self.shard_rows:
             rows = concatenate(self._held)
-            self._write(rows[: self.shard_rows])
+            self._write_shard(rows[: self.shard_rows])
+            write_json(self.folder / "manifest.json", self.manifest)
             self._held = [rows[self.shard_rows :]] if len(rows) > self.shard_rows else []
 
     def finish(self) -> None:
         """Write what is held back and mark the folder complete."""
+        sync = time.monotonic() - self._opened >= SYNC_FROM or bool(self.manifest["shards"])
         if self._held:
-            self._write(concatenate(self._held))
+            self._write_shard(concatenate(self._held), sync)
             self._held = []
         self.manifest["complete"] = True
-        write_json(self.folder / "manifest.json", self.manifest)
+        write_json(self.folder / "manifest.json", self.manifest, sync=sync)
 
     def __enter__(self) -> Self:
         return self
@@ -90,10 +95,10 @@ class ShardWriter:
         if kind is None and not self.complete:
             self.finish()
 
-    def _write(self, sample: Sample) -> None:
+    def _write_shard(self, sample: Sample, sync: bool = True) -> None:
         name = f"shard-{len(self.manifest['shards']):05d}.safetensors"
         data = save({k: v.cpu().contiguous() for k, v in _pack(sample, self.dtype)})
-        write_atomic(self.folder / name, data)
+        write_atomic(self.folder / name, data, sync=sync)
         self.manifest["views"] = {
             key: {
                 "columns": view.values.shape[1],
@@ -104,8 +109,7 @@ class ShardWriter:
             }
             for key, view in sample.observed.views.items()
         }
-        self.manifest["shards"].append({"file": name, "rows": len(sample), "sha256": digest_of(self.folder / name)})
-        write_json(self.folder / "manifest.json", self.manifest)
+        self.manifest["shards"].append({"file": name, "rows": len(sample), "sha256": hashlib.sha256(data).hexdigest()})
 
 
 class ShardReader:
@@ -133,6 +137,11 @@ class ShardReader:
         self.manifest = _read_manifest(self.folder)
         if not self.manifest["complete"]:
             raise InvalidInput(f"{self.folder} was not written to its end: run again to complete it")
+        if not self.manifest["shards"]:
+            raise InvalidInput(f"{self.folder} holds no rows: delete it and run again")
+        for path, rows in ((self.folder / shard["file"], shard["rows"]) for shard in self.manifest["shards"]):
+            if path.is_file() and rows > path.stat().st_size:  # whoever makes room for as many would run out of memory
+                raise Damaged(f"{path} is too small for {rows:,} rows: delete {self.folder} and run again", self.folder)
 
     def __len__(self) -> int:
         return sum(shard["rows"] for shard in self.manifest["shards"])
@@ -157,9 +166,14 @@ class ShardReader:
 
     def _sample_of(self, shard: Mapping[str, Any]) -> Sample:
         path = self.folder / shard["file"]
-        if not path.is_file() or digest_of(path) != shard["sha256"]:
+        data = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(data).hexdigest() != shard["sha256"]:
             raise Damaged(f"{path} is missing or not what was written: delete {self.folder} and run again", self.folder)
-        return _unpack(load(path.read_bytes()), self.manifest["views"], shard["rows"])
+        try:
+            return _unpack(load(data), self.manifest["views"], shard["rows"])
+        except (SafetensorError, ValueError) as error:
+            why = in_a_line(error)
+            raise Damaged(f"{path} is not what was written ({why}): delete {self.folder} and run again", self.folder) from None
 
     def sample(self) -> Sample:
         """All rows at once."""
@@ -177,14 +191,45 @@ def write_samples(folder: Path, source: Mapping[str, Any], samples: Iterable[Sam
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        manifest = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise InvalidInput(f"{folder} holds no manifest.json: it is not a folder of samples") from None
     except ValueError as error:
         raise Damaged(f"{path} cannot be read ({error}): delete {folder} and run again", folder) from None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise InvalidInput(f"{path} was written by another version of the testbed: delete {folder} and run again")
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        what = error.errors()[0]["msg"]
+        raise Damaged(f"{path} is not what was written ({place}: {what}): delete {folder} and run again", folder) from None
     return manifest
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Shard(_Strict):
+    file: str = Field(pattern=r"^shard-[0-9]+\.safetensors$")  # never a place outside the folder
+    rows: int = Field(ge=1)
+    sha256: str
+
+
+class _Shown(_Strict):
+    levels: list[int]
+    noise: float | None
+    timestep: int | None
+    layer: str | None
+
+
+class _Manifest(_Strict):
+    source: dict[str, Any]
+    dtype: str | None
+    shards: list[_Shard]
+    complete: bool
+    views: dict[str, _Shown]
 
 
 def _pack(sample: Sample, dtype: str | None) -> Iterator[tuple[str, Tensor]]:
@@ -209,21 +254,53 @@ def _pack_rows(name: str, rows: Rows) -> Iterator[tuple[str, Tensor]]:
         yield name, rows
 
 
+MOST_COLUMNS = 1 << 26
+"""Most columns of sparse rows that are read: four times those of the largest dictionaries, since a dense row takes room for each."""
+
+
+def sparse_rows(tensors: Mapping[str, Tensor], name: str = "") -> SparseRows:
+    """Sparse rows from the four arrays that they are stored as, under names that begin with `name`.
+
+    Raises
+    ------
+    ValueError
+        If an array is missing, or they are not rows in compressed form.
+    """
+    parts = ("indptr", "indices", "values", "shape")
+    if missing := [part for part in parts if f"{name}{part}" not in tensors]:
+        raise ValueError(f"{name}{missing[0]} is missing")
+    indptr, indices, values, shape = (tensors[f"{name}{part}"] for part in parts)
+    whole = all(array.dtype == torch.int64 and array.ndim == 1 for array in (indptr, indices, shape))
+    if not whole or values.ndim != 1 or len(indices) != len(values) or len(shape) != 2 or int(shape.min()) < 0:
+        raise ValueError(f"{name}indptr, {name}indices, {name}values and {name}shape do not go together")
+    n, m = shape.tolist()
+    if m > MOST_COLUMNS:
+        raise ValueError(f"{name}shape says {m:,} columns, more than {MOST_COLUMNS:,}")
+    if len(indptr) != n + 1 or int(indptr[0]) != 0 or int(indptr[-1]) != len(values) or bool((indptr.diff() < 0).any()):
+        raise ValueError(f"{name}indptr does not divide {len(values)} entries among {n} rows")
+    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < m:
+        raise ValueError(f"{name}indices are not columns of {m}")
+    return SparseRows(indptr, indices, values, (n, m))
+
+
 def _unpack(tensors: dict[str, Tensor], views: Mapping[str, Any], n: int) -> Sample:
+    """A sample from a shard's arrays; ValueError if they are none, or of another number of rows."""
+
     def rows_at(name: str) -> Rows:
-        if name in tensors:
-            return tensors[name]
-        shape = tensors[f"{name}|shape"].tolist()
-        return SparseRows(tensors[f"{name}|indptr"], tensors[f"{name}|indices"], tensors[f"{name}|values"], (shape[0], shape[1]))
+        rows = tensors[name] if name in tensors else sparse_rows(tensors, f"{name}|")
+        if len(rows.shape) != 2 or rows.shape[0] != n:
+            raise ValueError(f"{name} has shape {tuple(rows.shape)} where there are {n} rows")
+        return rows
 
     stems = {name.split("|")[0] for name in tensors}
     shown = {
         key: View(rows_at(f"view/{key}"), Shows(tuple(about["levels"]), about["noise"], about["timestep"], about["layer"]))
         for key, about in views.items()
     }
-    table = {stem.removeprefix("row/"): tensors[stem] for stem in sorted(stems) if stem.startswith("row/")}
+    if not shown:
+        raise ValueError("there is no view")
+    table = {stem.removeprefix("row/"): tensors[stem] for stem in sorted(stems & tensors.keys()) if stem.startswith("row/")}
+    if any(column.ndim != 1 for column in table.values()):
+        raise ValueError("a column of the row table is no column")
     latents = {int(stem.removeprefix("latent/")): rows_at(stem) for stem in sorted(stems) if stem.startswith("latent/")}
-    sample = Sample(Observed(shown, table), dict(sorted(latents.items())))
-    if len(sample) != n:
-        raise Damaged(f"a shard has {len(sample)} rows where the manifest says {n}")
-    return sample
+    return Sample(Observed(shown, table), dict(sorted(latents.items())))

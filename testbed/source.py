@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from testbed.contracts import InvalidInput
 from testbed.registry import LOCAL, search_working_folder
 
 OURS = frozenset({"testbed", "generators", "evaluators", "suites"})
@@ -59,7 +61,12 @@ def _tree(path: Path) -> ast.Module:
 
 @lru_cache(maxsize=4096)
 def _parsed(path: Path, changed: int, size: int) -> ast.Module:
-    return ast.parse(path.read_bytes(), filename=str(path))
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except SyntaxError as error:
+        raise InvalidInput(f"{path}, line {error.lineno}: {error.msg}: this is no Python that {sys.version.split()[0]} reads") from None
+    except (ValueError, RecursionError, MemoryError):
+        raise InvalidInput(f"{path} is no Python: it holds a null byte, or nests too deep") from None
 
 
 def fingerprint(path: str) -> str:
@@ -194,7 +201,8 @@ def _read(module: str, file: Path, qualname: str, depth: int) -> ClassText | Non
         if isinstance(target, ast.Name) and isinstance(item, ast.AnnAssign | ast.Assign) and item.value is not None:
             try:
                 constants[target.id] = ast.literal_eval(item.value)
-            except ValueError:
+                json.dumps(constants[target.id], allow_nan=False)  # what is none, such as a set, is of no use in a plan
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 constants.pop(target.id, None)
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is not None:

@@ -10,10 +10,11 @@ import math
 import os
 import platform
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +23,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from testbed.contracts import (
@@ -48,11 +51,13 @@ from testbed.contracts import (
     seed_of,
     stacked,
 )
+from testbed.device import CONFINED
 from testbed.estimators.adapted import adapted
 from testbed.plan import Group, Sampling, Stage, Trial, Use
 from testbed.registry import load, resolve
-from testbed.shards import ShardReader, ShardWriter
-from testbed.store import Damaged, Record, Store, key_of, write_json
+from testbed.runfile import fault_in_result
+from testbed.shards import ShardReader, ShardWriter, sparse_rows
+from testbed.store import Damaged, Record, Store, canonical, in_a_line, key_of, read_json
 from testbed.suite import component_kind, is_nested, is_truth_setting
 
 Count = Callable[[str, str, bool], None]
@@ -71,17 +76,39 @@ def machine(device: str, threads: int) -> Iterator[None]:
     InvalidInput
         If CUDA is asked for and not there.
     """
-    from threadpoolctl import threadpool_limits
-
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidInput("--device cuda: torch sees no CUDA device here: use --device cpu, or install a CUDA build of torch")
+    if torch.get_num_interop_threads() > threads:
+        with suppress(RuntimeError):  # torch takes it once, before its pool for such work has started
+            torch.set_num_interop_threads(threads)
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with threadpool_limits(threads):
+    with _environment_of(threads), _pools(len(sys.modules)).limit(limits=threads):
+        torch.set_num_threads(threads)
+        try:
             yield
+        finally:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def _environment_of(threads: int) -> Iterator[None]:
+    """Variables that libraries read when they are loaded: a job may be the first to import one."""
+    before = {name: os.environ.get(name) for name in CONFINED}
+    os.environ.update(dict.fromkeys(CONFINED, str(threads)))
+    try:
+        yield
     finally:
-        torch.set_num_threads(before)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@lru_cache(maxsize=1)
+def _pools(modules: int) -> ThreadpoolController:
+    """Thread pools of the libraries that are loaded; looked for again, which takes milliseconds, when more `modules` are."""
+    return ThreadpoolController()
 
 
 @lru_cache(maxsize=4)
@@ -118,6 +145,8 @@ def _stored(store: Store, stage: Stage, device: str, count: Count, compute: Call
                 record = store.commit(stage.stage, stage.key, work, stage.material, result, provenance)
                 count(stage.stage, stage.key, True)
                 return record
+    if fault := fault_in_result(record):
+        raise Damaged(f"{record.folder / 'record.json'} {fault}: delete {record.folder} and run again", record.folder)
     count(stage.stage, stage.key, False)
     return record
 
@@ -130,23 +159,27 @@ def construct(kind: str, path: str, params: Mapping[str, Any], truth: Truth | No
     InvalidInput
         If the constructor refuses its arguments, or a setting is asked of a truth that does not have it.
     """
-    arguments: dict[str, Any] = {}
-    for name, value in params.items():
-        if is_truth_setting(value):
-            settings = truth.settings if truth is not None else {}
-            if value["truth"] not in settings:
-                raise InvalidInput(f"{path}: {name} asks the truth for {value['truth']!r}, which it does not have ({sorted(settings)})")
-            number = settings[value["truth"]] * value.get("times", 1)
-            arguments[name] = number if value.get("float") else max(1, round(number))
-        elif is_nested(value):
-            inner = component_kind(value["use"], name)
-            arguments[name] = construct(inner, resolve(f"{inner}s", value["use"]), {k: v for k, v in value.items() if k != "use"}, truth)
-        else:
-            arguments[name] = value
+    arguments = {name: _argument(path, name, value, truth) for name, value in params.items()}
     try:
         return adapted(load(path), arguments) if kind == "estimator" else load(path)(**arguments)
     except TypeError as error:
         raise InvalidInput(f"{kind} {path} cannot be constructed: {error}") from error
+
+
+def _argument(path: str, name: str, value: Any, truth: Truth | None) -> Any:
+    """What a constructor is given for a parameter of a suite."""
+    if isinstance(value, list):
+        return [_argument(path, name, item, truth) for item in value]
+    if is_truth_setting(value):
+        settings = truth.settings if truth is not None else {}
+        if value["truth"] not in settings:
+            raise InvalidInput(f"{path}: {name} asks the truth for {value['truth']!r}, which it does not have ({sorted(settings)})")
+        number = settings[value["truth"]] * value.get("times", 1)
+        return number if value.get("float") else max(1, round(number))
+    if is_nested(value):
+        inner = component_kind(value["use"], name)
+        return construct(inner, resolve(f"{inner}s", value["use"]), {k: v for k, v in value.items() if k != "use"}, truth)
+    return value
 
 
 @lru_cache(maxsize=2)
@@ -177,7 +210,7 @@ def sample(store: Store, sampling: Sampling, device: str, count: Count) -> Recor
         instance = instance_of(sampling, device)
         for part in PARTS:
             wanted = sampling.sizes[part]
-            with ShardWriter(work / part, {"sample": sampling.stage.key, "part": part, "rows": wanted}, dtype=sampling.dtype) as writer:
+            with _writer(work / part, {"sample": sampling.stage.key, "part": part, "rows": wanted}, sampling.dtype) as writer:
                 if writer.complete:
                     continue
                 rows = writer.rows
@@ -201,6 +234,16 @@ def sample(store: Store, sampling: Sampling, device: str, count: Count) -> Recor
         }
 
     return _stored(store, sampling.stage, device, count, compute)
+
+
+def _writer(folder: Path, source: Mapping[str, Any], dtype: str) -> ShardWriter:
+    """Goes on where an interrupted part was; one whose manifest a power cut spoiled is written anew."""
+    try:
+        return ShardWriter(folder, source, dtype=dtype)
+    except Damaged as error:
+        warnings.warn(f"{error}; this run deletes it and samples it again", stacklevel=2)
+        shutil.rmtree(folder)
+        return ShardWriter(folder, source, dtype=dtype)
 
 
 def _about(truth: Truth, views: Iterable[str]) -> dict[str, Any]:
@@ -251,7 +294,8 @@ def fit(store: Store, trial: Trial, sampled: Record, device: str, count: Count) 
         except NotExpressible as error:
             return {**about, "state": None, "reason": str(error)}
         save_file({k: _tensor(v) for k, v in arrays.items()}, work / "state.safetensors")
-        write_json(work / "state.json", {"plain": plain, "numpy": [k for k, v in arrays.items() if isinstance(v, np.ndarray)]})
+        told = {"plain": plain, "numpy": [k for k, v in arrays.items() if isinstance(v, np.ndarray)]}
+        (work / "state.json").write_bytes(canonical(told).encode())
         return {**about, "state": "stored"}
 
     record = _stored(store, trial.fit, device, count, compute)
@@ -262,13 +306,33 @@ def fit(store: Store, trial: Trial, sampled: Record, device: str, count: Count) 
         if not live:
             instance = instance_of(trial.sampling, device)
             fresh = construct("estimator", trial.estimator.path, trial.estimator.params, instance.truth)
-            state = json.loads(record.path("state.json").read_bytes())
-            tensors = load_file(record.path("state.safetensors"), device=device)
-            arrays = {k: v.cpu().numpy() if k in state["numpy"] else v for k, v in tensors.items()}
-            live.append(fresh.set_state(arrays, state["plain"]))
+            arrays, plain = _state_in(record, device)
+            live.append(fresh.set_state(arrays, plain))
         return live[0]
 
     return record, estimator
+
+
+def _state_in(record: Record, device: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and JSON of a fitted state."""
+    path = record.path("state.json")
+    try:
+        state = read_json(path)
+    except ValueError as error:
+        raise Damaged(f"{path} cannot be read ({error}): delete {record.folder} and run again", record.folder) from None
+    plain, numpy = (state.get("plain"), state.get("numpy")) if isinstance(state, dict) else (None, None)
+    if not isinstance(plain, dict) or not isinstance(numpy, list):
+        raise Damaged(f"{path} is no fitted state: delete {record.folder} and run again", record.folder)
+    tensors = _tensors_in(record, "state.safetensors", device)
+    return {k: v.cpu().numpy() if k in numpy else v for k, v in tensors.items()}, plain
+
+
+def _tensors_in(record: Record, name: str, device: str = "cpu") -> dict[str, Tensor]:
+    path = record.path(name)
+    try:
+        return load_file(path, device=device)
+    except SafetensorError as error:
+        raise Damaged(f"{path} cannot be read ({in_a_line(error)}): delete {record.folder} and run again", record.folder) from None
 
 
 CHECKPOINTS = "checkpoint"
@@ -278,7 +342,7 @@ CHECKPOINTS = "checkpoint"
 def _resumed(fitted: Callable[[Path], Estimator], folder: Path) -> Estimator:
     """Fit, going on from where a killed run was; a checkpoint that cannot be used costs what it would have saved, and no more."""
     for left in folder.parent.iterdir():  # half a state of a run that was killed while writing it
-        if left != folder:
+        if left != folder and left.name != "record.json":  # which holds the folder
             left.unlink()
     try:
         estimator = fitted(folder / "training")
@@ -356,22 +420,30 @@ def _pack_codes(codes: Codes) -> dict[str, Tensor]:
     return {"codes": codes.detach()}
 
 
-def _unpack_codes(tensors: Mapping[str, Tensor]) -> Codes:
-    if "codes" in tensors:
-        return tensors["codes"]
-    rows, columns = tensors["shape"].tolist()
-    return SparseRows(tensors["indptr"], tensors["indices"], tensors["values"], (rows, columns))
+def _codes_in(encoded: Record) -> tuple[Codes, Tensor | None]:
+    """Codes, and the dictionary if there is one."""
+    tensors = _tensors_in(encoded, "codes.safetensors")
+    shape = (encoded.result["rows"], encoded.result["codes"])
+    dictionary = tensors.get("dictionary")
+    try:
+        codes = tensors["codes"] if "codes" in tensors else sparse_rows(tensors)
+        if tuple(codes.shape) != shape:
+            raise ValueError(f"codes have shape {tuple(codes.shape)}, not {shape}")
+    except ValueError as error:
+        place = encoded.folder / "codes.safetensors"
+        raise Damaged(f"{place} is not what was written ({error}): delete {encoded.folder} and run again", encoded.folder) from None
+    return codes, dictionary
 
 
 def outcome_of(trial: Trial, sampled: Record, encoded: Record, estimator: Callable[[], Estimator], device: str) -> Outcome:
     """What evaluators are given of a trial, on the CPU; the fitted estimator is loaded only if one decodes, and works on its device."""
-    tensors = load_file(encoded.path("codes.safetensors"))
+    codes, dictionary = _codes_in(encoded)
     instance = instance_of(trial.sampling, device)
     return Outcome(
-        codes=_unpack_codes(tensors),
+        codes=codes,
         sample=_sample(sampled.folder / "test"),
         view=encoded.result["view"],
-        dictionary=tensors.get("dictionary"),
+        dictionary=dictionary,
         decode=lambda codes: _beside(estimator().decode(codes.to(device)), codes),
         truth=instance.truth,
         instance=instance,
@@ -562,7 +634,7 @@ def _run_trial(store: Store, trial: Trial, evaluators: Mapping[str, Use], device
         _, estimator = fit(store, trial, sampled, device, count)
         stage = trial.encode
         encoded = encode(store, trial, sampled, estimator, device, count)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a component that leaves the program has failed
         return {f"{stage.stage}:{stage.key}": error}
     made: list[Outcome] = []
 
@@ -574,7 +646,7 @@ def _run_trial(store: Store, trial: Trial, evaluators: Mapping[str, Use], device
     for label, stage in trial.scores.items():
         try:
             score(store, stage, evaluators[label], [trial], outcome, device, count)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a component that leaves the program has failed
             errors[f"{stage.stage}:{stage.key}"] = error
     return errors
 
@@ -600,6 +672,6 @@ def _run_group(store: Store, group: Group, evaluators: Mapping[str, Use], device
     for label, stage in group.scores.items():
         try:
             score(store, stage, evaluators[label], list(group.trials), outcomes, device, count)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a component that leaves the program has failed
             errors[f"{stage.stage}:{stage.key}"] = error
     return errors

@@ -6,21 +6,27 @@ holds ``record.json`` and the files that the record lists. Nothing here is ever 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from testbed.contracts import InvalidInput
 
 SCHEMA = 1
 """Version of the record format; part of every key, so that a new format never reads old results."""
 
+
+DEEPEST = 100
+"""Levels of nesting from which on something that was read is refused: nothing here nests so deep, and programs that walk it would fail."""
 
 SYNC_FROM = 0.1
 """Seconds of computation from which on a record is synced to disk at once. Less is computed again as quickly as it is synced: a power cut,
@@ -43,7 +49,11 @@ class Damaged(Exception):
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys, no spaces and no NaN: one text per value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+_READABLE = json.JSONEncoder(sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
 def key_of(material: Mapping[str, Any]) -> str:
@@ -57,6 +67,69 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_json(path: Path) -> Any:
+    """JSON of a file that may have come from anywhere: what this gives can be written as JSON again, and walked.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none, or it is no regular file (reading a pipe or a device would never end).
+    ValueError
+        If it is not JSON in UTF-8, or holds what JSON has no word for (NaN, infinity, half a character), or nests too deep.
+    """
+    if not os.path.isfile(path):  # half the time of Path.is_file, and a run reads thousands
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+    text = path.read_bytes().decode("utf-8")
+    try:
+        found = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"it nests more than {DEEPEST} levels deep") from None
+    if _brackets(text) > DEEPEST and too_deep(found):
+        raise ValueError(f"it nests more than {DEEPEST} levels deep")
+    if _HALF.search(text):
+        json.dumps(found, ensure_ascii=False).encode()  # of a pair one half is no character, and raises
+    return found
+
+
+def in_a_line(error: Exception) -> str:
+    """What a library says of a file, which may quote it, on one line."""
+    return " ".join(str(error).split())
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON writes one of a pair of surrogates."""
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is not a number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _no_number(digits)
+
+
+def _brackets(text: str) -> int:
+    """Lists and tables of a JSON text, at most: it nests no deeper."""
+    return text.count("[") + text.count("{")
+
+
+def too_deep(value: Any) -> bool:
+    """Whether lists and tables nest more than `DEEPEST` levels deep."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write a file so that a reader, or a kill at any moment, sees all of it or nothing; without `sync` a power cut may take it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,10 +141,11 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
             if sync:
                 os.fsync(file.fileno())
         os.replace(draft, path)
-    finally:
+    except BaseException:
         draft.unlink(missing_ok=True)
+        raise
     if sync:
-        _sync_folder(path.parent)
+        _sync(path.parent)
 
 
 def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
@@ -101,7 +175,7 @@ class Record:
         """
         path = self.folder / name
         if name not in self.files:
-            raise Damaged(f"stage {self.stage} {self.key[:12]} has no file {name!r}: it has {sorted(self.files)}")
+            raise Damaged(f"{self.folder} has no file {name!r}: delete it and run again", self.folder)
         if not path.is_file() or digest_of(path) != self.files[name]["sha256"]:
             raise Damaged(f"{path} is missing or not what was written: delete {self.folder} and run again", self.folder)
         return path
@@ -120,18 +194,18 @@ class Store:
         self.root = Path(root)
 
     def folder(self, stage: str, key: str) -> Path:
-        return self.root / "stages" / stage / key[:2] / key
+        return Path(self.root, "stages", stage, key[:2], key)
 
     def record(self, stage: str, key: str) -> Record | None:
-        """The record of a finished stage, or None; a record that cannot be read counts as not there."""
+        """The record of a finished stage, or None; a record that cannot be read, or was changed since, counts as not there."""
         folder = self.folder(stage, key)
         try:
-            data = json.loads((folder / "record.json").read_bytes())
-            if data["schema"] != SCHEMA or data["stage"] != stage or data["key"] != key or key_of(data["material"]) != key:
-                return None
-            return Record(stage, key, data["material"], data["result"], data["files"], data["provenance"], folder)
-        except (OSError, ValueError, KeyError, TypeError):
+            data = read_json(folder / "record.json")
+        except (OSError, ValueError):
             return None
+        if fault_of(data, stage, key):
+            return None
+        return Record(stage, key, data["material"], data["result"], data["files"], data["provenance"], folder)
 
     @contextmanager
     def writing(self, stage: str, key: str) -> Iterator[Path]:
@@ -139,19 +213,13 @@ class Store:
 
         Callers look for the record once more inside: another process may have finished the stage in the meantime.
         """
-        import fcntl
-
-        work = self.root / "work" / f"{stage}-{key}"
-        try:
-            work.parent.mkdir(parents=True, exist_ok=True)
-            with (self.root / "work" / f"{stage}-{key}.lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                work.mkdir(exist_ok=True)
+        work = Path(self.root, "work", f"{stage}-{key}")
+        with _locked(work):
+            try:
                 yield work
-        finally:
-            if self.record(stage, key) is not None:
-                shutil.rmtree(work, ignore_errors=True)
-                (self.root / "work" / f"{stage}-{key}.lock").unlink(missing_ok=True)
+            finally:
+                if work.exists() and self.record(stage, key) is not None:  # another process was first
+                    shutil.rmtree(work, ignore_errors=True)
 
     def commit(
         self,
@@ -163,11 +231,10 @@ class Store:
         provenance: Mapping[str, Any],
     ) -> Record:
         """Turn a work folder into a finished stage: record last, then one rename."""
-        files = {
-            str(path.relative_to(work)): {"sha256": digest_of(path), "bytes": path.stat().st_size}
-            for path in sorted(work.rglob("*"))
-            if path.is_file() and path.name != "record.json"
-        }
+        if key_of(material) != key:
+            raise InvalidInput(f"the material of stage {stage} does not have the key {key[:12]}")
+        paths = {name: Path(work, name) for name in sorted(_files_in(work)) if name != "record.json"}
+        files = {name: {"sha256": digest_of(path), "bytes": path.stat().st_size} for name, path in paths.items()}
         data = {
             "schema": SCHEMA,
             "stage": stage,
@@ -177,16 +244,25 @@ class Store:
             "files": files,
             "provenance": provenance,
         }
-        if key_of(material) != key:
-            raise InvalidInput(f"the material of stage {stage} does not have the key {key[:12]}")
+        data["digest"] = seal_of(json.loads(json.dumps(data, allow_nan=False)))
+        text = _text_of(data)
+        if _brackets(text) > DEEPEST and too_deep(data):
+            raise InvalidInput(f"what stage {stage} gave nests more than {DEEPEST} levels deep: give flatter lists or tables")
+        Path(work, "record.json").write_bytes(text.encode())
         worth = provenance.get("seconds", SYNC_FROM) >= SYNC_FROM
-        write_json(work / "record.json", data, sync=worth)
+        for path in (*paths.values(), work / "record.json", work) if worth else ():
+            _sync(path)
         target = self.folder(stage, key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)  # only ever a stage whose record could not be read
-        os.replace(work, target)
+        try:
+            os.replace(work, target)
+        except OSError:
+            if not target.exists():
+                raise
+            shutil.rmtree(target)  # only ever a stage whose record could not be read
+            os.replace(work, target)
         if worth:
-            _sync_folder(target.parent)
+            _sync(target.parent)
         self.clear_failures(stage, key)
         return Record(stage, key, material, result, files, provenance, target)
 
@@ -201,16 +277,17 @@ class Store:
         if not attempts:
             return None
         try:
-            return {**json.loads(attempts[-1].read_bytes()), "attempts": len(attempts)}
+            found = read_json(attempts[-1])
         except (OSError, ValueError):
-            return {
-                "error": f"the failure report {attempts[-1].name} cannot be read",
-                "traceback": "",
-                "attempts": len(attempts),
-            }
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(found.get(word), str) for word in ("error", "traceback")):
+            found = {"error": f"the failure report {attempts[-1].name} cannot be read", "traceback": ""}
+        return {**found, "attempts": len(attempts)}
 
     def clear_failures(self, stage: str, key: str) -> None:
-        shutil.rmtree(self.root / "failures" / f"{stage}-{key}", ignore_errors=True)
+        folder = os.path.join(self.root, "failures", f"{stage}-{key}")
+        if os.path.isdir(folder):  # there hardly ever is one, and finding out by rmtree takes longer
+            shutil.rmtree(folder, ignore_errors=True)
 
     def forget(self, stage: str, key: str) -> None:
         """Delete one stage, and whatever an unfinished attempt at it left."""
@@ -239,8 +316,8 @@ class Store:
         """
         path = self.root / "run.json"
         try:
-            data = json.loads(path.read_bytes())
-        except FileNotFoundError:
+            data = read_json(path)
+        except (FileNotFoundError, NotADirectoryError):
             raise InvalidInput(f"{self.root} holds no run: give the folder that `testbed run` wrote (it has a run.json)") from None
         except ValueError as error:
             raise InvalidInput(f"{path} cannot be read ({error}): run the suite again with the same --out") from None
@@ -249,8 +326,85 @@ class Store:
         return data
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _locked(work: Path) -> IO[bytes]:
+    """A work folder, made if it is not there, is this process's alone until the file is closed: the record that it will have.
+
+    Nothing is made only to be deleted: file systems such as ext4 pass over what was deleted a moment ago, one by one.
+    """
+    import fcntl
+
+    while True:
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (work / "record.json").open("ab")
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(work / "record.json")):
+                return file
+        except FileNotFoundError:
+            pass  # whoever held it has moved the folder to the stages, or deleted it: make another
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def fault_of(data: Any, stage: str, key: str) -> str:
+    """Why the JSON of a record does not count as that of a stage; "" if it does."""
+    if not isinstance(data, dict) or not data.keys() >= _PARTS or not all(isinstance(data[part], dict) for part in _TABLES):
+        return "is no record: it lacks what every record has"
+    if data["schema"] != SCHEMA:
+        return f"was written by another version of the testbed (schema {data['schema']}, not {SCHEMA})"
+    if (data["stage"], data["key"]) != (stage, key):
+        return f"is the record of {data['stage']} {str(data['key'])[:12]}, which lies elsewhere"
+    if key_of(data["material"]) != key:
+        return "does not have the key that follows from its own material: it was changed after it was written"
+    if "digest" in data and data["digest"] != seal_of(data):  # records from before there were digests have none
+        return "is not what was written: its hash is another one"
+    for name, about in data["files"].items():
+        if not _lies_within(name):
+            return f"names a file outside its folder: {name!r}"
+        if not isinstance(about, dict) or not isinstance(about.get("sha256"), str) or type(about.get("bytes")) is not int:
+            return f"says neither hash nor size of {name!r}"
+    return ""
+
+
+_TABLES = ("material", "result", "files", "provenance")
+_PARTS = {"schema", "stage", "key", *_TABLES}
+
+
+def seal_of(data: Mapping[str, Any]) -> str:
+    """SHA-256 of what a record's key does not cover, which is the record's ``digest``."""
+    return hashlib.sha256(canonical([data["result"], data["files"], data["provenance"]]).encode()).hexdigest()
+
+
+def _lies_within(name: str) -> bool:
+    """Whether a file's name in a record leads to a place in the stage's own folder."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def _text_of(record: Mapping[str, Any]) -> str:
+    """A record as JSON, a line for each part of it."""
+    lines = (f'"{part}": {_READABLE.encode(record[part])}' for part in record)
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _files_in(folder: str | Path, above: str = "") -> Iterator[str]:
+    """Names of all files in a folder and in those within it, relative to it."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files_in(entry.path, f"{above}{entry.name}/")
+            else:
+                yield above + entry.name
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,19 +19,31 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from testbed.contracts import InvalidInput
 from testbed.registry import resolve, suggest
 from testbed.source import read_class, type_of
+from testbed.store import DEEPEST, too_deep
 
 ENTRIES = ("generator", "estimator", "evaluator")
 
+MOST = 1_000_000
+"""Trials, and settings of a grid, from which on a suite is refused: crossing them out would take memory and time without end."""
+
 
 def _plain_label(label: str) -> str:
-    if "/" in label or not label.strip():
-        raise ValueError("a label is not empty and has no '/'")
+    if "/" in label or not label.strip() or not label.isprintable():
+        raise ValueError("a label is one line of text, not empty, and has no '/'")
     return label
 
 
+def _plain_folder(name: str) -> str:
+    if not name.strip() or not name.isprintable() or set(name) & set("/\\") or name.startswith("."):
+        raise ValueError("a suite's name names its folder: it is one line of text, not empty, has no '/' and does not begin with '.'")
+    return name
+
+
 Label = Annotated[str, AfterValidator(_plain_label)]
+Folder = Annotated[str, AfterValidator(_plain_folder)]
 Name = Annotated[str, StringConstraints(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
+Seeds = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class _Strict(BaseModel):
@@ -66,7 +78,7 @@ class Entry(_Strict):
 class GeneratorEntry(Entry):
     """A generator; `instances` and `data` override the suite's."""
 
-    instances: Count | None = None
+    instances: Seeds | None = None
     data: SomeSizes = SomeSizes()
 
 
@@ -74,7 +86,7 @@ class EstimatorEntry(Entry):
     """An estimator; `on` names the generators that it runs on (default: all)."""
 
     on: list[str] | None = None
-    fit_seeds: Count | None = None
+    fit_seeds: Seeds | None = None
 
 
 class EvaluatorEntry(Entry):
@@ -121,13 +133,13 @@ class ClaimEntry(_Strict):
 class Suite(_Strict):
     """A whole suite, as its TOML says it."""
 
-    name: Name
+    name: Folder
     title: str = ""
     description: str = ""
     seed: int = 0
-    instances: Count = 5
-    fit_seeds: Count = 1
-    threads: Count = 1
+    instances: Seeds = 5
+    fit_seeds: Seeds = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     dtype: Literal["float32", "float64"] = "float32"
     seconds: Annotated[float, Field(gt=0)] | None = None
     data: Sizes = Sizes()
@@ -153,7 +165,11 @@ def find(suite: str | Path) -> list[Path]:
     if str(suite) in shipped:
         return [shipped[str(suite)]]
     path = Path(suite)
-    if not path.exists() and (root := Path(str(files("suites"))) / str(suite)).is_dir():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name that is too long
+        raise InvalidInput(f"suite {str(suite)[:60]!r} ... cannot be looked for ({error.strerror}): give a file or a folder") from None
+    if not there and (root := Path(str(files("suites"))) / str(suite)).is_dir():
         path = root
     if path.is_dir():
         found = sorted(path.glob("*.toml"))
@@ -193,9 +209,13 @@ def read(path: Path, *, preset: str | None = None, settings: Sequence[str] = (),
     """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read ({error.strerror}): give another file, or see to its rights") from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} cannot be read (byte {error.start} is not UTF-8): write it as text in UTF-8") from None
+    except RecursionError:
+        raise InvalidInput(f"{path} is not valid TOML: it nests more than {DEEPEST} levels deep") from None
+    except ValueError as error:  # also of a number with thousands of digits
         raise InvalidInput(f"{path} is not valid TOML: {error}") from None
     try:
         return from_tree(tree, preset=preset, settings=settings, only=only)
@@ -205,23 +225,27 @@ def read(path: Path, *, preset: str | None = None, settings: Sequence[str] = (),
 
 def from_tree(tree: dict[str, Any], *, preset: str | None = None, settings: Sequence[str] = (), only: Sequence[str] = ()) -> Suite:
     """Check a suite that has been parsed already; see `read`."""
+    _check_plain(tree)
     _validated(tree)
     if preset is not None:
         presets = tree.get("presets", {})
         if preset not in presets:
-            raise InvalidInput(f"there is no preset {preset!r}{suggest(preset, presets)}: it has {', '.join(presets) or 'none'}")
+            raise InvalidInput(f"there is no preset {preset!r}{suggest(preset, presets)}: the suite has {', '.join(presets) or 'none'}")
         for keys, value in _leaves(presets[preset]):
             override(tree, keys, value, f"presets.{preset}")
     for setting in settings:
         keys, value = parse_setting(setting)
-        override(tree, keys, value, f"--set {setting}")
+        override(tree, keys, value, f"--set {_shown(setting)}")
+    _check_plain(tree)
     suite = _validated(tree)
     for kind in ENTRIES:
         entries = list(expand(getattr(suite, kind), kind))
         check_labels(entries, kind)
         setattr(suite, kind, entries)
     _check_places(suite)
-    return keep_only(suite, only) if only else suite
+    suite = keep_only(suite, only) if only else suite
+    _check_number(suite)
+    return suite
 
 
 def _validated(tree: Mapping[str, Any]) -> Suite:
@@ -231,21 +255,72 @@ def _validated(tree: Mapping[str, Any]) -> Suite:
         raise InvalidInput(_sentence(error, tree)) from None
 
 
+def _check_plain(tree: Mapping[str, Any]) -> None:
+    """Refuse what TOML can say, or a setting, and neither JSON nor a key can hold."""
+    if too_deep(tree):
+        raise InvalidInput(f"tables and lists nest more than {DEEPEST} levels deep: make it flatter")
+    for place, value in _all_values(tree):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidInput(f"{place}: {value!r} is not a finite number: give one, or leave it out")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise InvalidInput(f"{place}: numbers lie between -2^63 and 2^63: give one that does")
+        if isinstance(value, str) and not _encodes(value):
+            raise InvalidInput(f"{place}: {value!r} is no text in UTF-8: write it otherwise")
+        if not isinstance(value, str | int | float | None):
+            raise InvalidInput(f"{place}: a {type(value).__name__} is no setting: write it as text in quotes")
+
+
+def _all_values(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no table or list, by its place."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if not key.isprintable():
+                raise InvalidInput(f"{place or 'the suite'}: {key!r} is no key: write one of letters that can be printed, on one line")
+            yield from _all_values(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(tree, list):
+        for i, value in enumerate(tree):
+            yield from _all_values(value, f"{place}[{i}]")
+    else:
+        yield place, tree
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _named(loc: Iterable[int | str]) -> str:
+    """A place as it is written: ``estimator[0].params.k``."""
+    place = ""
+    for part in loc:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    return place
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that does not fit, on one line: its place, and what was wanted."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    given = first["input"]
+    shown = f", not {given!r:.100}" if not isinstance(given, dict | list | tuple) else ""
+    wanted = first["msg"].removeprefix("Value error, ")
+    wanted = "a table is wanted" if first["type"] in ("dict_type", "model_type") else f"{wanted[0].lower()}{wanted[1:]}"
+    return f"{_named(first['loc'])}: {wanted}{shown}".removeprefix(": ")
+
+
 def _sentence(error: ValidationError, tree: Mapping[str, Any]) -> str:
     first = error.errors()[0]
-    place = ""
-    for part in first["loc"]:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    place = _named(first["loc"])
     if first["type"] == "extra_forbidden":
         known = _fields_at(first["loc"][:-1])
         return f"{place}: there is no such key{suggest(str(first['loc'][-1]), known)} (known: {', '.join(known)})"
     if first["type"] == "missing":
-        return f"{place} is missing" + (f": list at least one [[{place}]]" if place in ENTRIES else "")
+        return f"{place} is missing: " + (f"list at least one [[{place}]]" if place in ENTRIES else "give it")
     if first["type"] == "too_short" and place in ENTRIES:
         return f"{place}: list at least one [[{place}]]"
-    given = first.get("input")
-    shown = f", not {given!r}" if not isinstance(given, dict | list) else ""
-    return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}"
+    return first_fault(error)
 
 
 def _fields_at(place: tuple[int | str, ...]) -> list[str]:
@@ -273,21 +348,29 @@ def parse_setting(setting: str) -> tuple[list[str], Any]:
     """``a.b=value`` as path and value; the value is TOML, or else a plain string."""
     key, sign, text = setting.partition("=")
     if not sign or not key.strip():
-        raise InvalidInput(f"--set {setting}: write it as key=value, for example data.train=1000")
+        raise InvalidInput(f"--set {_shown(setting)}: write it as key=value, for example data.train=1000")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+        found: Any = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        found = {}
+    value = found["value"] if found.keys() == {"value"} else text  # a line break could have brought in more keys
     try:
         tree: Any = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
-        raise InvalidInput(f"--set {setting}: {key!r} is not a dotted key (quote a part with spaces)") from None
+    except (ValueError, RecursionError):
+        tree = {}
     keys = []
     while isinstance(tree, dict):
+        if len(tree) != 1:
+            raise InvalidInput(f"--set {_shown(setting)}: {key!r} is not a dotted key (quote a part with spaces)")
         (part,) = tree
         keys.append(part)
         tree = tree[part]
     return keys, value
+
+
+def _shown(setting: str) -> str:
+    """A setting as it was typed, on one line."""
+    return setting if setting.isprintable() else repr(setting)
 
 
 def _leaves(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
@@ -314,10 +397,9 @@ def override(tree: dict[str, Any], keys: Sequence[str], value: Any, source: str)
         fields = _fields_at((head,))
         for entry in entries:
             own = rest[1] in fields
-            target = entry if own else entry.setdefault("params", {})
-            _put(target, rest[1:], value)
-            if not own:
-                entry.get("grid", {}).pop(rest[1], None)
+            _put(entry, rest[1:] if own else ["params", *rest[1:]], value)
+            if not own and isinstance(entry.get("grid"), dict):
+                entry["grid"].pop(rest[1], None)
     elif head in ENTRIES or head in ("claim", "presets") or head not in Suite.model_fields:
         known = [k for k in Suite.model_fields if k not in ("claim", "presets")]
         raise InvalidInput(
@@ -352,14 +434,20 @@ def keep_only(suite: Suite, only: Sequence[str]) -> Suite:
     missing = [name for name in only if name not in used]
     if missing:
         known = [e.label for kind in ENTRIES for e in getattr(suite, kind)]
-        raise InvalidInput(f"--only {missing[0]}: there is no such generator, estimator or evaluator{suggest(missing[0], known)}")
+        raise InvalidInput(
+            f"--only {missing[0]}: there is no such generator, estimator or evaluator{suggest(missing[0], known)}: name one of "
+            f"{', '.join(known)}"
+        )
     for kind in ("estimator", "evaluator"):
         setattr(suite, kind, [e for e in getattr(suite, kind) if any(runs_on(e, generator) for generator in suite.generator)])
+        for entry in getattr(suite, kind):
+            if entry.on is not None:  # without those that are left out, so that what is kept is a suite of its own
+                entry.on = [name for name in entry.on if _names_one(name, suite.generator)]
         if not getattr(suite, kind):
             raise InvalidInput(
                 f"--only {' --only '.join(only)} leaves no {kind} that runs on {', '.join(e.label for e in suite.generator)}"
             )
-    suite.claim = [c for c in suite.claim if _claim_problem(suite, c) is None]
+    suite.claim = [c for c in suite.claim if problem_of_claim(suite, c) is None]
     return suite
 
 
@@ -376,11 +464,15 @@ def expand(entries: Sequence[Any], kind: str) -> Iterator[Any]:
                 raise InvalidInput(f"{where}.grid.{parameter}: an empty grid runs nothing: give at least one value or leave it out")
             if parameter in entry.params:
                 raise InvalidInput(f"{where}: {parameter!r} is in params and in grid: leave it in one of them")
+        if (settings := math.prod(map(len, entry.grid.values()))) > MOST:
+            raise InvalidInput(f"{where}.grid has {settings:,} settings, more than {MOST:,}: give fewer values")
         for values in itertools.product(*entry.grid.values()):
             swept = dict(zip(entry.grid, values, strict=True))
             suffix = "".join(f" {k}={_short(v)}" for k, v in swept.items())
             params = {**entry.params, **swept}
             check_params(kind, entry.name, params, where)
+            if not (label + suffix).isprintable():
+                raise InvalidInput(f"{where}.grid: a value of more than one line cannot be swept: set it in params")
             yield entry.model_copy(update={"label": label + suffix, "params": params, "grid": {}})
 
 
@@ -409,20 +501,29 @@ def check_params(kind: str, name: str, params: Mapping[str, Any], where: str) ->
         if key not in known:
             raise InvalidInput(f"{place}: {name} has no parameter {key!r}{suggest(key, known)} (it has {', '.join(known) or 'none'})")
         if is_truth_setting(value):
+            _check_truth_setting(value, place)
             continue
-        if is_nested(value):
-            nested_kind = component_kind(value["use"], place)
-            check_params(nested_kind, value["use"], {k: v for k, v in value.items() if k != "use"}, place)
-            continue
-        _check_value(value, known[key].annotation, place, name)
+        inner = list(components_in(value))
+        for one in inner:
+            nested_kind = component_kind(one["use"], place)
+            check_params(nested_kind, one["use"], {k: v for k, v in one.items() if k != "use"}, place)
+        if not inner:
+            _check_value(value, known[key].annotation, place, name)
     missing = [p.name for p in text.parameters if p.required and p.name not in params]
     if missing:
         raise InvalidInput(f"{where}.params: {name} needs {', '.join(missing)}")
 
 
+def _check_truth_setting(value: Mapping[str, Any], place: str) -> None:
+    kinds: Mapping[str, Any] = {"truth": str, "times": int | float, "float": bool}
+    for key, part in value.items():
+        if key not in kinds or not isinstance(part, kinds[key]) or (key == "times" and isinstance(part, bool)):
+            raise InvalidInput(f'{place}: write {{ truth = "NAME", times = NUMBER, float = true }}, the last two if need be, not {key}')
+
+
 def _check_value(value: Any, annotation: str, place: str, name: str) -> None:
     if any(isinstance(number, float) and not math.isfinite(number) for number in _numbers(value)):
-        raise InvalidInput(f"{place}: {value!r} is not a finite number")
+        raise InvalidInput(f"{place}: {value!r} is not a finite number: give one, or leave it out")
     wanted = type_of(annotation)
     if wanted is not Any:
         try:
@@ -431,8 +532,8 @@ def _check_value(value: Any, annotation: str, place: str, name: str) -> None:
             raise InvalidInput(f"{place}: {name} wants {annotation}, not {value!r}") from None
     if "Path" in annotation:
         for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, str) and _means_file(path, annotation, isinstance(value, list)) and not Path(path).exists():
-                raise InvalidInput(f"{place}: there is no file or folder {path!r}")
+            if isinstance(path, str) and _means_file(path, annotation, isinstance(value, list)) and not _is_there(path):
+                raise InvalidInput(f"{place}: there is no file or folder {path!r}: give one that is there, from {Path.cwd()}")
 
 
 def _means_file(value: str, annotation: str, in_list: bool) -> bool:
@@ -440,6 +541,13 @@ def _means_file(value: str, annotation: str, in_list: bool) -> bool:
     if "str" not in annotation:
         return True
     return value.startswith((".", "/", "~")) or (in_list and bool(Path(value).suffix))
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # a name that is too long, or none
+        return False
 
 
 def _numbers(value: Any) -> Iterator[Any]:
@@ -460,15 +568,25 @@ def is_nested(value: Any) -> bool:
     return isinstance(value, dict) and "use" in value
 
 
-def component_kind(name: str, where: str) -> str:
+def components_in(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Components that a parameter is, or that are in it where it is a list: the steps of a pipeline."""
+    if is_nested(value):
+        yield value
+    for item in value if isinstance(value, list) else ():
+        yield from components_in(item)
+
+
+def component_kind(name: Any, where: str) -> str:
     """Which kind a nested component is: the one that knows its name, estimators first."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"{where}.use: a component is named by text, not {name!r}: `testbed list` shows them")
     for kind in ("estimator", "generator", "evaluator"):
         try:
             resolve(f"{kind}s", name)
         except InvalidInput:
             continue
         return kind
-    raise InvalidInput(f"{where}.use: there is no component {name!r}")
+    raise InvalidInput(f"{where}.use: there is no component {name!r}: `testbed list` shows them")
 
 
 def check_labels(entries: Sequence[Entry], kind: str) -> None:
@@ -485,19 +603,38 @@ def _check_places(suite: Suite) -> None:
     for kind in ("estimator", "evaluator"):
         for entry in getattr(suite, kind):
             for name in entry.on or ():
-                if not any(e.label == name or e.name == name for e in suite.generator):
-                    raise InvalidInput(f"{kind} {entry.label!r}: on names no generator {name!r}{suggest(name, generators)}")
+                if not _names_one(name, suite.generator):
+                    raise InvalidInput(
+                        f"{kind} {entry.label!r}: on names no generator {name!r}{suggest(name, generators)}: it has {', '.join(generators)}"
+                    )
     seen: set[str] = set()
     for claim in suite.claim:
         if claim.id in seen:
-            raise InvalidInput(f"claim: two claims have the id {claim.id!r}")
+            raise InvalidInput(f"claim: two claims have the id {claim.id!r}: rename one of them")
         seen.add(claim.id)
-        problem = _claim_problem(suite, claim)
+        problem = problem_of_claim(suite, claim)
         if problem:
             raise InvalidInput(f"claim {claim.id!r}: {problem}")
 
 
-def _claim_problem(suite: Suite, claim: ClaimEntry) -> str | None:
+def _names_one(name: str, generators: Sequence[GeneratorEntry]) -> bool:
+    return any(name in (generator.label, generator.name) for generator in generators)
+
+
+def _check_number(suite: Suite) -> None:
+    """Refuse a suite of more than `MOST` trials before any is enumerated."""
+    trials = sum(
+        (generator.instances or suite.instances) * (estimator.fit_seeds or suite.fit_seeds)
+        for generator in suite.generator
+        for estimator in suite.estimator
+        if runs_on(estimator, generator)
+    )
+    if trials > MOST:
+        raise InvalidInput(f"the suite has {trials:,} trials, more than {MOST:,}: lower instances or fit_seeds, or split it")
+
+
+def problem_of_claim(suite: Suite, claim: ClaimEntry) -> str | None:
+    """Why a claim cannot be judged by what the suite has; None if it can."""
     labels = {kind: [e.label for e in getattr(suite, kind)] for kind in ENTRIES}
     wanted = [("evaluator", claim.score.partition("/")[0]), ("estimator", claim.where.estimator)]
     where = claim.where.generator
@@ -511,7 +648,7 @@ def _claim_problem(suite: Suite, claim: ClaimEntry) -> str | None:
         return f"versus is a number, 'chance', 'ceiling', 'floor:NAME' or another estimator or generator, not {claim.versus!r}"
     for kind, label in wanted:
         if label not in labels[kind]:
-            return f"there is no {kind} {label!r}{suggest(label, labels[kind])}"
+            return f"there is no {kind} {label!r}{suggest(label, labels[kind])}: it has {', '.join(labels[kind])}"
     if (claim.statistic == "share") != (claim.threshold is not None):
         return "a share, and nothing else, has a threshold: the score from which on an instance counts"
     if claim.statistic == "share" and (not isinstance(claim.versus, float | int) or not 0 <= claim.versus <= 1):

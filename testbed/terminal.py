@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Collection, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from testbed.contracts import InvalidInput
-from testbed.registry import BUILT_IN, names, suggest
+from testbed.registry import KINDS, names, suggest
 from testbed.runner import Done, Job, Watcher
 from testbed.store import Store
 
@@ -26,15 +27,19 @@ if TYPE_CHECKING:
     from testbed.replay import Replayed
     from testbed.results import Results
 
-console = Console(width=None if Console().is_terminal else 140)
+console = Console(width=None if Console().is_terminal else 140, emoji=False)
 MARKS = {"shown": "[green]shown[/green]", "not shown": "[red]not shown[/red]", "undecided": "[yellow]undecided[/yellow]"}
 
 
+MANY, APART = 1_000, 0.1
+"""Of more jobs than `MANY` not every one has a line: at most one comes in `APART` seconds."""
+
+
 class Bars(Watcher):
-    """Progress per job, with the time left; plain lines where the output is no terminal."""
+    """Progress per job, with the time left; plain lines where the output is no terminal. Whatever fails has a line."""
 
     def __init__(self, plan: Plan) -> None:
-        self._title = plan.suite.title or plan.suite.name
+        self._title = escape(plan.suite.title or plan.suite.name)
         self._total = len(plan.trials)
         self._progress = Progress(
             SpinnerColumn(),
@@ -57,12 +62,12 @@ class Bars(Watcher):
 
     def begin(self, waiting: int, ready: int) -> None:
         console.print(f"{self._title}: {self._total} trials, {ready} finished already, {waiting} jobs to do", highlight=False)
-        self._waiting, self._ended = waiting, 0
+        self._waiting, self._ended, self._said = waiting, 0, 0.0
         self._bar = self._progress.add_task("all jobs", total=waiting)
         self._running: dict[str, Any] = {}
 
     def start(self, job: Job) -> None:
-        self._running[job.id] = self._progress.add_task(f"  {job.id}", total=None)
+        self._running[job.id] = self._progress.add_task(f"  {escape(job.id)}", total=None)
 
     def finish(self, job: Job, done: Done) -> None:
         self._ended += 1
@@ -72,19 +77,21 @@ class Bars(Watcher):
         place = f"{self._ended:>{len(str(self._waiting))}}/{self._waiting}"
         if done.errors:
             reason = next(iter(done.errors.values()))["error"]
-            console.print(f"{place} [red]failed[/red] {job.id}: {reason}", highlight=False, soft_wrap=True)
-        else:
-            console.print(f"{place} {done.seconds:6.1f} s  {job.id}", highlight=False)
+            console.print(f"{place} [red]failed[/red] {escape(job.id)}: {escape(reason)}", highlight=False, soft_wrap=True)
+        elif self._waiting <= MANY or self._ended == self._waiting or time.monotonic() >= self._said + APART:
+            console.print(f"{place} {done.seconds:6.1f} s  {job.id}", highlight=False, markup=False)
+            self._said = time.monotonic()
 
 
 def show_plan(plan: Plan, folder: Path, jobs: Sequence[Job], found: Collection[tuple[str, str]]) -> None:
     """What a run would do."""
-    console.print(f"{plan.suite.title or plan.suite.name}: {len(plan.samplings)} instances, {len(plan.trials)} trials on {plan.device}")
+    title = escape(plan.suite.title or plan.suite.name)
+    console.print(f"{title}: {len(plan.samplings)} instances, {len(plan.trials)} trials on {plan.device}")
     for kind in ("generators", "estimators", "evaluators"):
-        console.print(f"  {kind}: {', '.join(getattr(plan, kind))}", highlight=False, soft_wrap=True)
-    console.print(f"  {folder} holds {len(found)} of its stages; {len(jobs)} jobs would run", highlight=False)
+        console.print(f"  {kind}: {', '.join(getattr(plan, kind))}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"  {folder} holds {len(found)} of its stages; {len(jobs)} jobs would run", highlight=False, markup=False)
     for job in jobs:
-        console.print(f"    {job.id}", highlight=False)
+        console.print(f"    {job.id}", highlight=False, markup=False)
 
 
 def show_replay(found: Sequence[Replayed]) -> None:
@@ -92,7 +99,7 @@ def show_replay(found: Sequence[Replayed]) -> None:
     table = Table("stage", "came out", "what has changed since", "how")
     for stage in found:
         colour = "green" if stage.verdict == "the same" else "red"
-        table.add_row(stage.stage, f"[{colour}]{stage.verdict}[/{colour}]", "\n".join(stage.changed), stage.note)
+        table.add_row(escape(stage.stage), f"[{colour}]{stage.verdict}[/{colour}]", *map(escape, ("\n".join(stage.changed), stage.note)))
     console.print(table)
 
 
@@ -102,7 +109,7 @@ def show_differences(found: Differences, everything: bool) -> None:
         if rows:
             table = Table(title.lower(), "A", "B", title=title, title_justify="left")
             for row in rows:
-                table.add_row(*(text if len(text) <= 60 else f"{text[:57]}..." for text in row))
+                table.add_row(*(escape(text if len(text) <= 60 else f"{text[:57]}...") for text in row))
             console.print(table)
     gaps = [gap for gap in found.gaps if everything or gap.before != gap.after]
     if gaps:
@@ -112,13 +119,15 @@ def show_differences(found: Differences, everything: bool) -> None:
             interval = "" if math.isnan(d.low) else f"  [{number(d.low)}, {number(d.high)}]"
             score = f"{gap.evaluator}/{gap.part}" if gap.part else gap.evaluator
             n = f"{d.n}" if gap.paired else f"{d.n}, other data"
-            table.add_row(gap.generator, score, gap.estimator, number(gap.before), number(gap.after), number(d.mean) + interval, n)
+            names = map(escape, (gap.generator, score, gap.estimator))
+            table.add_row(*names, number(gap.before), number(gap.after), escape(number(d.mean) + interval), n)
         console.print(table)
     same = len(found.gaps) - sum(gap.before != gap.after for gap in found.gaps)
     console.print(f"{same} of {len(found.gaps)} scores that both have are the same.", highlight=False)
     for name, only in (("A", found.only_before), ("B", found.only_after)):
         if only:
-            console.print(f"Only {name} has {len(only)} scores: {', '.join(only[:5])}{' ...' if len(only) > 5 else ''}", highlight=False)
+            some = f"{', '.join(only[:5])}{' ...' if len(only) > 5 else ''}"
+            console.print(f"Only {name} has {len(only)} scores: {some}", highlight=False, markup=False)
 
 
 def show_claims(verdicts: Sequence[Verdict]) -> None:
@@ -131,7 +140,8 @@ def show_claims(verdicts: Sequence[Verdict]) -> None:
         value = "-" if v.value is None else number(v.value) + ("" if v.low is None else f"  [{number(v.low)}, {number(v.high)}]")
         sign = {"above": ">", "below": "<", "within": "within ±"}[v.test]
         value = value if v.statistic == "mean" else f"{v.statistic}: {value}"
-        table.add_row(v.id + (f"\n  {v.note}" if v.note else ""), MARKS[v.verdict], value, f"{sign} {number(v.bar)}", f"{v.n} {v.unit}s")
+        claim = escape(v.id + (f"\n  {v.note}" if v.note else ""))
+        table.add_row(claim, MARKS[v.verdict], escape(value), f"{sign} {number(v.bar)}", escape(f"{v.n} {v.unit}s"))
     console.print(table)
 
 
@@ -150,19 +160,20 @@ def show_leaderboard(results: Results) -> None:
     marked = {use["label"] for use in results.run["estimators"] if use["from_truth"]}
     for generator, part in board.groupby("generator", sort=False):
         evaluators = list(dict.fromkeys(part["evaluator"]))
-        table = Table("estimator", *evaluators, title=str(generator), title_justify="left")
+        table = Table("estimator", *map(escape, evaluators), title=escape(str(generator)), title_justify="left")
         cells = {(r.estimator, r.evaluator): r for r in part.itertuples()}
         order = sorted(dict.fromkeys(part["estimator"]), key=lambda e: bool(next(r.needs_truth for k, r in cells.items() if k[0] == e)))
         for estimator in order:
             oracle = any(r.needs_truth for k, r in cells.items() if k[0] == estimator)
             row = [_cell(cells.get((estimator, evaluator))) for evaluator in evaluators]
-            table.add_row(f"{estimator}{' (oracle)' if oracle else ''}{' †' if estimator in marked else ''}", *row, end_section=False)
+            name = f"{escape(estimator)}{' (oracle)' if oracle else ''}{' †' if estimator in marked else ''}"
+            table.add_row(name, *row, end_section=False)
         for level in ("chance", "ceiling"):
             values = [part[part["evaluator"] == e][level].dropna().tolist() for e in evaluators]
             if any(values):
                 table.add_row(f"[dim]{level}[/dim]", *(f"[dim]{_range(v)}[/dim]" for v in values))
         for name, of in _floors(results, str(generator)).items():
-            table.add_row(f"[dim]{name}[/dim]", *(f"[dim]{_range(of.get(e, []))}[/dim]" for e in evaluators))
+            table.add_row(f"[dim]{escape(name)}[/dim]", *(f"[dim]{_range(of.get(e, []))}[/dim]" for e in evaluators))
         console.print(table)
     if any(above is False or above == 0 for above in board["above_floor"]):
         console.print("* not above the best floor on the same instances")
@@ -207,7 +218,7 @@ def show_trials(results: Results) -> None:
     keys = {trial["id"]: trial["fit"] for trial in results.run["trials"]}
     fits = {fit["id"]: fit for fit in results.fits}
     for trial, key in keys.items():
-        table.add_row(trial, f"{fits[trial]['seconds']:.2f}" if trial in fits else "-", key[:12])
+        table.add_row(escape(trial), f"{fits[trial]['seconds']:.2f}" if trial in fits else "-", escape(key[:12]))
     console.print(table)
 
 
@@ -220,12 +231,12 @@ def show_trial(results: Results, folder: Path, wanted: str) -> None:
     stages = [("sample", trial["sample"]), ("fit", trial["fit"]), ("encode", trial["encode"])]
     for stage, key in [*stages, *(("score", key) for key in trial["scores"].values())]:
         record, failure = store.record(stage, key), store.failure(stage, key)
-        console.rule(f"{stage} {key[:12]}", align="left")
+        console.rule(f"{stage} {escape(key[:12])}", align="left")
         if record is not None:
             about = {"material": record.material, "result": record.result, "files": record.files, "provenance": record.provenance}
             console.print_json(json.dumps(about))
         elif failure is not None:
-            console.print(f"failed {failure['attempts']} time(s): {failure['error']}", style="red", highlight=False)
+            console.print(f"failed {failure['attempts']} time(s): {failure['error']}", style="red", highlight=False, markup=False)
             console.print(failure["traceback"], highlight=False, markup=False)
         else:
             console.print("not computed yet")
@@ -235,7 +246,7 @@ def show_failures(results: Results) -> None:
     """Stages that failed, with their error; the traceback is in `testbed show --trial` and in the report."""
     for failure in results.failures:
         where = f"{failure['trial']} ({failure['stage']}, {failure['attempts']} attempt(s))"
-        console.print(f"[red]failed[/red] {where}: {failure['error']}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed[/red] {escape(where)}: {escape(failure['error'])}", highlight=False, soft_wrap=True)
     if results.failures:
         console.print("Failed trials are tried again by the next run; `testbed show DIR --trial ID` prints the traceback.")
 
@@ -266,13 +277,16 @@ def show_list(kind: str) -> None:
         from testbed.suite import shipped_suites
 
         for name, path in shipped_suites().items():
-            table.add_row(name, tomllib.loads(path.read_text(encoding="utf-8")).get("title", ""))
+            table.add_row(name, escape(tomllib.loads(path.read_text(encoding="utf-8")).get("title", "")))
     else:
-        plugins = {point.name for point in entry_points(group=f"testbed.{kind}")} - set(BUILT_IN[kind])
-        for name, home in names(kind).items():
+        known = names(kind)
+        for name, home in known.items():
             text = read_class(home)
-            table.add_row(name, (text.summary if text is not None else home) + (" (installed package)" if name in plugins else ""))
+            summary = text.summary if text is not None else home
+            table.add_row(name, escape(summary + (" (installed package)" if name in known.packaged else "")))
     console.print(table)
+    for problem in names(kind).clashes.values() if kind in KINDS else ():
+        console.print(problem, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_assumptions(rows: Sequence[Any]) -> None:
@@ -282,7 +296,7 @@ def show_assumptions(rows: Sequence[Any]) -> None:
     for row in rows:
         colour = colours.get(row.verdict, "yellow")
         margin = "-" if row.margin is None else f"{row.margin:.4g} {row.unit}"
-        witness = ", ".join(f"{k}: {_brief(v)}" for k, v in row.witness.items())
+        witness = escape(", ".join(f"{k}: {_brief(v)}" for k, v in row.witness.items()))
         table.add_row(row.assumption, f"[{colour}]{row.verdict}[/{colour}]", margin, witness)
     console.print(table)
 
@@ -294,7 +308,7 @@ def _brief(value: Any) -> str:
 
 def show_needed(answers: Sequence[Any], score: str, estimators: tuple[str, str], difference: float) -> None:
     """How many instances a comparison takes, per generator."""
-    title = f"Instances to show a difference of {abs(difference):g} in {score} between {estimators[0]} and {estimators[1]}"
+    title = escape(f"Instances to show a difference of {abs(difference):g} in {score} between {estimators[0]} and {estimators[1]}")
     table = Table(
         "generator", "pilot", "difference there", "spread", "instances", "cautious", "from fit seeds", title=title, title_justify="left"
     )
@@ -305,7 +319,7 @@ def show_needed(answers: Sequence[Any], score: str, estimators: tuple[str, str],
             if found is None
             else number(found.mean) + ("" if math.isnan(found.low) else f" ({number(found.low)} to {number(found.high)})")
         )
-        row = [answer.generator, "-" if found is None else str(found.n), seen]
+        row = [escape(answer.generator), "-" if found is None else str(found.n), seen]
         if needed is not None:
             share = "-" if answer.from_fits is None else f"{100 * answer.from_fits:.0f} %"
             row += [number(needed.spread), f"[bold]{needed.n:,}[/bold]", f"{needed.cautious:,}", share]
@@ -313,15 +327,16 @@ def show_needed(answers: Sequence[Any], score: str, estimators: tuple[str, str],
     console.print(table)
     for answer in answers:
         if answer.reason:
-            console.print(f"{answer.generator}: {answer.reason}", highlight=False)
+            console.print(f"{answer.generator}: {answer.reason}", highlight=False, markup=False)
 
 
 def show_checks(component: str, outcomes: Sequence[Any]) -> None:
     """One line per promise of the contract."""
     for outcome in outcomes:
         mark = "[red]broken[/red]" if outcome.problem else "[green]kept[/green]  "
-        console.print(f"{mark} {outcome.promise}", highlight=False)
-    console.print(f"{component}: {sum(not o.problem for o in outcomes)} of {len(outcomes)} promises kept", highlight=False)
+        console.print(f"{mark} {escape(outcome.promise)}", highlight=False)
+    kept = sum(not o.problem for o in outcomes)
+    console.print(f"{component}: {kept} of {len(outcomes)} promises kept", highlight=False, markup=False)
 
 
 def number(value: Any) -> str:

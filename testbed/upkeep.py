@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.contracts import InvalidInput
-from testbed.store import SCHEMA, Store, digest_of
+from testbed.runfile import fault_in_result, read_run
+from testbed.store import Store, digest_of, fault_of, read_json
 
 STAGES = ("sample", "fit", "encode", "score", "reference")
 
@@ -39,6 +39,7 @@ def verify(folder: str | Path) -> list[Problem]:
     """
     store = _opened(folder)
     found = [problem for stage in _stage_folders(store.root) for problem in _of_stage(store, stage)]
+    found += [Problem(path, "is a link out of the store: what it leads to is left alone") for path in _links(store.root)]
     found += [
         Problem(path, "is a failure report that cannot be read")
         for path in sorted((store.root / "failures").glob("*/*.json"))
@@ -74,19 +75,18 @@ def garbage(folder: str | Path) -> Garbage:
     """
     store = _opened(folder)
     used = _used(store)
-    paths = [path for path in _stage_folders(store.root) if not _is_used(store, path, used)]
-    paths += [path for path in sorted((store.root / "work").glob("*")) if path.is_dir() and not _is_held(path)]
-    paths += [path for path in sorted((store.root / "failures").glob("*")) if tuple(path.name.split("-", 1)) not in used and path.is_dir()]
+    paths = [path for path in _stage_folders(store.root) if path.parts[-3] in STAGES and not _is_used(store, path, used)]
+    paths += [path for path in _folders_in(store.root, "work") if not _is_held(path)]
+    paths += [path for path in _folders_in(store.root, "failures") if tuple(path.name.split("-", 1)) not in used]
     paths += sorted(store.root.glob(".*.draft"))
     return Garbage(tuple(paths), sum(_size(path) for path in paths))
 
 
 def collect(found: Garbage) -> None:
-    """Delete garbage, and the locks of work that goes with it."""
+    """Delete garbage."""
     for path in found.paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-            path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
         else:
             path.unlink(missing_ok=True)
 
@@ -102,7 +102,21 @@ def _opened(folder: str | Path) -> Store:
 
 
 def _stage_folders(root: Path) -> Iterator[Path]:
-    yield from sorted(path for path in (root / "stages").glob("*/??/*") if path.is_dir())
+    """Folders of stages that really lie in the store: what a link leads to is not ours to delete."""
+    home = (root / "stages").resolve()  # which may itself be a link, to a larger disk
+    yield from sorted(path for path in (root / "stages").glob("*/??/*") if path.is_dir() and path.resolve().is_relative_to(home))
+
+
+def _links(root: Path) -> Iterator[Path]:
+    """Folders in the place of stages that lie elsewhere."""
+    home = (root / "stages").resolve()
+    yield from sorted(path for path in (root / "stages").glob("*/??/*") if not path.resolve().is_relative_to(home))
+
+
+def _folders_in(root: Path, name: str) -> list[Path]:
+    """Folders that really lie in ``root / name``."""
+    home = root.resolve() / name
+    return sorted(path for path in (root / name).glob("*") if path.is_dir() and path.resolve().parent == home)
 
 
 def _of_stage(store: Store, folder: Path) -> Iterator[Problem]:
@@ -111,8 +125,9 @@ def _of_stage(store: Store, folder: Path) -> Iterator[Problem]:
         yield Problem(folder, f"is no stage: stages are {', '.join(STAGES)}")
         return
     record = store.record(kind, key)
-    if record is None:
-        yield Problem(folder / "record.json", _why(folder / "record.json", kind, key), folder)
+    fault = _why(folder / "record.json", kind, key) if record is None else fault_in_result(record)
+    if record is None or fault:
+        yield Problem(folder / "record.json", fault, folder)
         return
     for name, about in record.files.items():
         path = folder / name
@@ -131,23 +146,16 @@ def _of_stage(store: Store, folder: Path) -> Iterator[Problem]:
 def _why(path: Path, kind: str, key: str) -> str:
     """Why a record does not count."""
     try:
-        data = json.loads(path.read_bytes())
+        return fault_of(read_json(path), kind, key)
     except FileNotFoundError:
         return "is missing: the stage was never finished"
     except (OSError, ValueError) as error:
         return f"cannot be read ({type(error).__name__}: {error})"
-    if not isinstance(data, dict) or not {"schema", "stage", "key", "material", "result", "files", "provenance"} <= set(data):
-        return "is no record: it lacks what every record has"
-    if data["schema"] != SCHEMA:
-        return f"was written by another version of the testbed (schema {data['schema']}, not {SCHEMA})"
-    if (data["stage"], data["key"]) != (kind, key):
-        return f"is the record of {data['stage']} {str(data['key'])[:12]}, which lies elsewhere"
-    return "does not have the key that follows from its own material: it was changed after it was written"
 
 
 def _is_json(path: Path) -> bool:
     try:
-        json.loads(path.read_bytes())
+        read_json(path)
     except (OSError, ValueError):
         return False
     return True
@@ -157,7 +165,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _used(store: Store) -> set[tuple[str, str]]:
-    run = store.read_run()
+    run = read_run(store)
     used = {("sample", sample["sample"]) for sample in run["samples"]}
     for trial in run["trials"]:
         used |= {(stage, trial[stage]) for stage in ("sample", "fit", "encode")}
@@ -170,17 +178,19 @@ def _is_used(store: Store, folder: Path, used: set[tuple[str, str]]) -> bool:
     if kind != "reference":
         return (kind, key) in used
     record = store.record(kind, key)
-    return record is not None and all(("sample", sample) in used for sample in record.material["inputs"])
+    inputs = None if record is None else record.material.get("inputs")
+    return isinstance(inputs, list) and all(("sample", sample) in used for sample in inputs if isinstance(sample, str))
 
 
 def _is_held(work: Path) -> bool:
     """Whether a process is at work in a work folder right now."""
-    lock = work.with_name(f"{work.name}.lock")
     try:
-        with lock.open("a") as file:
+        with (work / "record.json").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except FileNotFoundError:
+        return False
     return False
 
 

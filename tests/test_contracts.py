@@ -200,6 +200,21 @@ def test_an_estimator_that_does_not_say_what_it_holds_cannot_be_restored():
         Plain().set_state(arrays, plain)
 
 
+@pytest.mark.parametrize("name", ["encode", "k", "__class__", "_hidden_", "not a name_", "fit"])
+def test_a_state_sets_fitted_attributes_and_nothing_else(name):
+    arrays, plain = Pair().fit(torch.ones(3, 2), seed=0).get_state()
+    with pytest.raises(InvalidInput, match="whose names end in '_'"):
+        Pair().set_state(arrays, {**plain, name: 1})
+    with pytest.raises(InvalidInput, match="whose names end in '_'"):
+        Pair().set_state(arrays, {"nested": {name: plain["nested"]["one_"]}})
+
+
+@pytest.mark.parametrize("nested", [3, {"one_": 3}, {"one_": {"params": {}}}, {"one_": {"params": [], "plain": {}}}, {"two_": [None]}])
+def test_a_state_of_estimators_that_is_none_is_refused(nested):
+    with pytest.raises(InvalidInput, match="fit again"):
+        Pair().set_state({}, {"nested": nested})
+
+
 def test_state_that_is_neither_array_nor_json_is_named():
     model = Plain().fit(torch.ones(3, 2), seed=0)
     model.forest_ = object()

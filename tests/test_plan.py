@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from testbed import device
 from testbed.plan import Use, content_of, enumerate_trials
 from testbed.suite import find, read
 
@@ -65,7 +66,10 @@ def test_an_evaluators_source_moves_its_scores_and_nothing_else(toys):
     assert moved == {"score"}
 
 
-def test_more_rows_threads_or_another_device_are_other_results(toys):
+def test_more_rows_threads_or_another_device_are_other_results(toys, monkeypatch):
+    for name in device.LIBRARY_THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(device, "cores", lambda: 2)
     a = planned()
     assert keys(a, "sample").isdisjoint(keys(planned(settings=["data.train=6000"]), "sample"))
     assert keys(a, "fit").isdisjoint(keys(planned(settings=["threads=2"]), "fit"))

@@ -53,15 +53,38 @@ def test_a_module_that_fails_or_lacks_something_is_named(tmp_path, monkeypatch):
     sys.path.remove(str(tmp_path))
 
 
-def test_an_installed_package_adds_names_by_entry_points(tmp_path, monkeypatch):
-    home = tmp_path / "plug-0.1.dist-info"
+def installed(folder, package, entries):
+    """What pip leaves of a package that registers estimators."""
+    home = folder / f"{package}-0.1.dist-info"
     home.mkdir()
-    (home / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 0.1\n")
-    (home / "entry_points.txt").write_text("[testbed.estimators]\nplugged = plug.module:Thing\ntopk_sae = plug.module:Impostor\n")
+    (home / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1\n")
+    (home / "entry_points.txt").write_text("\n".join(["[testbed.estimators]", *entries, ""]))
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     names.cache_clear()
-    try:
-        assert resolve("estimators", "plugged") == "plug.module:Thing"
-        assert resolve("estimators", "topk_sae") == BUILT_IN["estimators"]["topk_sae"]  # a plug-in cannot take a built-in's name
-    finally:
-        names.cache_clear()
+    yield tmp_path
+    names.cache_clear()
+
+
+def test_an_installed_package_adds_names_by_entry_points(site):
+    installed(site, "plug", ["plugged = plug.module:Thing"])
+    assert resolve("estimators", "plugged") == "plug.module:Thing"
+    assert names("estimators").packaged >= {"plugged"}
+
+
+def test_a_package_cannot_take_a_built_in_name_and_it_is_said(site):
+    installed(site, "plug", ["topk_sae = plug.module:Impostor"])
+    with pytest.warns(UserWarning, match=r"package plug \(plug.module:Impostor\) claims the estimator name 'topk_sae', which is built in"):
+        assert resolve("estimators", "topk_sae") == BUILT_IN["estimators"]["topk_sae"]
+
+
+def test_a_name_that_two_packages_claim_is_refused_until_one_is_meant(site):
+    installed(site, "one", ["plugged = one.module:Thing"])
+    installed(site, "two", ["plugged = two.module:Thing"])
+    with pytest.raises(InvalidInput, match="both claim the estimator name 'plugged': name the one that is meant") as refused:
+        resolve("estimators", "plugged")
+    assert all(f"package {name} ({name}.module:Thing)" in str(refused.value) for name in ("one", "two"))
+    assert resolve("estimators", "two.module:Thing") == "two.module:Thing"

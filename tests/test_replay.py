@@ -8,7 +8,7 @@ import pytest
 from testbed.contracts import InvalidInput
 from testbed.replay import replay
 from testbed.runner import execute, plan_suite
-from testbed.store import Store
+from testbed.store import Store, seal_of
 
 TRIAL = "gauss/1/random/0"
 
@@ -44,15 +44,30 @@ def test_what_has_changed_since_is_named_and_what_came_of_it(run):
     assert any("component.source" in stage.changed for stage in found)
 
 
-def test_a_record_that_was_tampered_with_shows(run):
+def test_a_record_that_was_tampered_with_so_that_its_hash_fits_shows(run):
     key = next(t for t in Store("out").read_run()["trials"] if t["id"] == TRIAL)["scores"]["score"]
     path = Store("out").folder("score", key) / "record.json"
     record = json.loads(path.read_text())
     record["result"]["value"] += 0.25
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps({**record, "digest": seal_of(record)}))
     (found,) = [stage for stage in replay("out", TRIAL) if stage.verdict != "the same"]
     assert found.stage == "score score"
     assert "0.25 apart" in found.note
+
+
+def test_stages_that_are_there_already_would_be_compared_with_themselves(run):
+    replay("out", TRIAL, "again")
+    for place in ("again", "out"):
+        with pytest.raises(InvalidInput, match=f"--out {place} holds stages already"):
+            replay("out", TRIAL, place)
+
+
+def test_a_run_of_one_generator_of_several_is_replayed(toys):
+    text = (toys / "toy.toml").read_text().replace('label = "random"', 'label = "random"\non = ["gauss", "other"]')
+    (toys / "two.toml").write_text(text + '\n[[generator]]\nname = "toys:ToyGenerator"\nlabel = "other"\n')
+    (plan,) = plan_suite("two.toml", preset="tiny", only=["gauss"])
+    execute(plan, "out")
+    assert {stage.verdict for stage in replay("out", TRIAL)} == {"the same"}
 
 
 def test_a_stage_that_is_not_there_is_told(run):

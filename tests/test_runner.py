@@ -4,14 +4,17 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from testbed.claims import judge
 from testbed.contracts import InvalidInput
 from testbed.results import gather
-from testbed.runner import Watcher, execute, plan_suite, run
+from testbed.runner import Watcher, _Waiting, execute, plan_suite, run
 from testbed.shards import ShardReader
 
 
@@ -201,10 +204,37 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_records(toys, records, jo
     assert records("killed") == records("whole")
 
 
+@given(st.data())
+def test_jobs_come_when_what_they_need_has_ended_and_those_that_need_a_failed_one_never(data):
+    n = data.draw(st.integers(1, 12))
+    needs = [data.draw(st.sets(st.integers(0, i - 1))) if i else set() for i in range(n)]
+    bad = data.draw(st.sets(st.integers(0, n - 1)))
+    jobs = [SimpleNamespace(id=str(i), needs=tuple(map(str, needs[i]))) for i in range(n)]
+    waiting, running, done, lost = _Waiting(jobs), [], [], []
+    while (job := waiting.next()) is not None or running:
+        if job is not None:
+            assert needs[int(job.id)] <= set(done) - bad
+            running.append(job)
+            if data.draw(st.booleans()):
+                continue
+        ended = running.pop(data.draw(st.integers(0, len(running) - 1)))
+        done.append(int(ended.id))
+        if done[-1] in bad:
+            lost += [int(other.id) for other in waiting.broken(ended)]
+        else:
+            waiting.ended(ended)
+    out = set()
+    for i in range(n):  # what needs something that failed, directly or not
+        if needs[i] & (bad | out):
+            out.add(i)
+    assert sorted(lost) == sorted(out)
+    assert sorted(done) == sorted(set(range(n)) - out)
+
+
 def test_records_hold_provenance_apart(toys):
     execute(toy(), "out")
     record = json.loads(next((toys / "out" / "stages" / "fit").glob("*/*/record.json")).read_text())
-    assert set(record) == {"schema", "stage", "key", "material", "result", "files", "provenance"}
+    assert set(record) == {"schema", "stage", "key", "material", "result", "files", "provenance", "digest"}
     assert record["provenance"]["packages"]["torch"]
     assert "seconds" not in json.dumps(record["result"])
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
+from testbed.contracts import InvalidInput
 from testbed.registry import BUILT_IN, KINDS, load
 from testbed.source import closure, fingerprint, locate, read_class, type_of
 
@@ -31,6 +32,23 @@ def package(tmp_path, monkeypatch):
 def test_the_closure_is_what_runs_and_is_first_party(package):
     assert set(closure("pkg.main")) == {"pkg.main", "pkg.near", "pkg.late", "helper"}
     assert "pkg" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(b"class A(:\n", r"main.py, line 1: .*: this is no Python"), (b"a = 1\0", "null byte"), (b"\xff", "no Python")]
+)
+def test_a_source_that_is_no_python_is_named(package, text, message):
+    (package / "main.py").write_bytes(text)
+    for look in (fingerprint, read_class):
+        with pytest.raises(InvalidInput, match=message):
+            look("pkg.main:A")
+
+
+def test_constants_are_what_a_plan_can_hold(package):
+    (package / "main.py").write_text(
+        "class A:\n    a = 1\n    b = {1, 2}\n    c = {(1, 2): [3]}\n    d = 1e999\n    e = {[]: 1}\n    f = ('x',)\n"
+    )
+    assert read_class("pkg.main:A").constants == {"a": 1, "f": ("x",)}
 
 
 @pytest.mark.parametrize(("file", "touched"), [("main", True), ("near", True), ("late", True), ("other", False), ("types_only", False)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from testbed.contracts import InvalidInput, Observed, SparseRows, View
-from testbed.runner import run
+from testbed.runner import execute, plan_suite, run
 from testbed.stages import _beside, _view_of, machine
 
 
@@ -21,6 +21,15 @@ def test_threads_are_held_while_a_stage_runs_and_given_back_after():
 def test_cuda_that_is_not_there_is_refused():
     with pytest.raises(InvalidInput, match="no CUDA device here"), machine("cuda", 1):
         raise AssertionError("not reached")
+
+
+def test_a_part_whose_manifest_a_power_cut_spoiled_is_sampled_again(toys):
+    (plan,) = plan_suite("toy.toml", preset="tiny", only=["oracle", "size"])
+    part = toys / "out" / "work" / f"sample-{plan.samplings[0].stage.key}" / "train"
+    part.mkdir(parents=True)
+    (part / "manifest.json").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"manifest.json cannot be read .* samples it again"):
+        assert not execute(plan, "out").failed
 
 
 def test_results_go_where_the_callers_data_are():

@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 from testbed.contracts import InvalidInput
-from testbed.store import Damaged, Store, canonical, key_of, write_atomic, write_json
+from testbed.store import Damaged, Store, canonical, fault_of, key_of, read_json, seal_of, write_atomic, write_json
 
 MATERIAL = {"stage": "fit", "params": {"k": 3}}
 KEY = key_of(MATERIAL)
@@ -61,6 +61,82 @@ def test_a_record_that_cannot_be_read_counts_as_not_there_and_can_be_written_aga
     assert store.record("fit", KEY).result == {"a": 2}
 
 
+@pytest.mark.parametrize("part", ["result", "provenance", "files"])
+def test_a_record_in_which_anything_was_changed_counts_as_not_there(tmp_path, part):
+    store = Store(tmp_path)
+    path = commit(store).folder / "record.json"
+    whole = path.read_text()
+    data = json.loads(whole)
+    data[part]["more"] = 1
+    path.write_text(json.dumps(data))
+    assert store.record("fit", KEY) is None
+    path.write_text(whole)
+    assert store.record("fit", KEY).result == {"a": 1}
+
+
+def test_a_record_from_before_there_were_digests_is_read(tmp_path):
+    path = commit(Store(tmp_path)).folder / "record.json"
+    data = json.loads(path.read_text())
+    del data["digest"]
+    path.write_text(json.dumps(data))
+    assert Store(tmp_path).record("fit", KEY).result == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["../state.bin", "/etc/passwd", "a/../../b", "", "\0"])
+def test_a_record_that_names_files_elsewhere_counts_as_not_there(tmp_path, name):
+    path = commit(Store(tmp_path)).folder / "record.json"
+    data = json.loads(path.read_text())
+    data["files"] = {name: data["files"]["state.bin"]}
+    path.write_text(json.dumps({**data, "digest": seal_of(data)}))
+    assert "names a file outside its folder" in fault_of(json.loads(path.read_text()), "fit", KEY)
+    assert Store(tmp_path).record("fit", KEY) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": NaN}',
+        b"[1e999]",
+        b'"\\ud800"',
+        b"[" * 5000,
+        b"[" * 101 + b"]" * 101,
+        b"9" * 5000,
+        b"\xff",
+        b'{"a": 1}'.decode().encode("utf-16"),
+    ],
+    ids=lambda content: str(content[:12]),
+)
+def test_what_could_not_be_written_as_json_is_not_read(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError):
+        read_json(path)
+    path.write_bytes(b"[" * 100 + b"1e30" + b"]" * 100)
+    read_json(path)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(InvalidInput, match="holds no run"):
+        Store(tmp_path).read_run()
+
+
+@pytest.mark.parametrize("report", ["{", "[]", '{"error": 3, "traceback": ""}', "{}"])
+def test_a_failure_report_that_is_none_is_told(tmp_path, report):
+    store = Store(tmp_path)
+    store.fail("fit", KEY, {"error": "first", "traceback": "t"})
+    next((tmp_path / "failures").glob("*/*.json")).write_text(report)
+    assert store.failure("fit", KEY) == {"error": "the failure report 000.json cannot be read", "traceback": "", "attempts": 1}
+
+
+def test_a_result_that_could_not_be_read_again_is_not_written(tmp_path):
+    deep = 1
+    for _ in range(200):
+        deep = [deep]
+    with pytest.raises(InvalidInput, match="give flatter"):
+        commit(Store(tmp_path), {"deep": deep})
+
+
 def test_a_record_of_other_material_is_not_taken_for_this_one(tmp_path):
     store = Store(tmp_path)
     path = commit(store).folder / "record.json"
@@ -79,6 +155,20 @@ def test_what_a_killed_run_left_in_the_work_folder_is_still_there(tmp_path):
         raise RuntimeError
     with store.writing("fit", KEY) as work:
         assert (work / "half").read_text() == "x"
+
+
+@pytest.mark.parametrize("seconds", [0.01, 5.0])
+def test_every_file_of_a_stage_is_on_the_disk_before_it_counts_where_that_is_worth_it(tmp_path, monkeypatch, seconds):
+    store, synced = Store(tmp_path), []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    with store.writing("fit", KEY) as work:
+        (work / "deep").mkdir()
+        for name in ("state.bin", "deep/more.bin"):
+            (work / name).write_bytes(b"abc")
+        record = store.commit("fit", KEY, work, MATERIAL, {"a": 1}, {"seconds": seconds})
+    assert sorted(record.files) == ["deep/more.bin", "state.bin"]
+    files = {str(work / name) for name in ("state.bin", "deep/more.bin", "record.json")}
+    assert set(synced) == ({*files, str(work), str(record.folder.parent)} if seconds > 0.1 else set())
 
 
 def test_two_processes_hold_a_stage_one_after_the_other(tmp_path):

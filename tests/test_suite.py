@@ -1,6 +1,8 @@
 """What is asked for is checked before anything runs: one sentence with the place and the remedy."""
 
 import copy
+import datetime as dt
+import functools
 import math
 import tomllib
 
@@ -54,6 +56,24 @@ BAD = [
     (changed("claim", value=[{**CLAIM, "threshold": 0.5}]), "a share, and nothing else, has a threshold"),
     (changed("claim", value=[{**CLAIM, "statistic": "share", "threshold": 0.5}]), "versus is the share that is wanted, from 0 to 1"),
     (changed("claim", value=[{**CLAIM, "versus": {}}]), "versus names one estimator or one generator"),
+    (changed("seed", value=2**63), "seed: numbers lie between"),
+    (changed("estimator", 0, "params", value={"view": {"x": [math.nan]}}), r"params.view.x\[0\]: nan is not a finite number"),
+    (changed("estimator", 0, "params", value={"view": dt.date(1979, 5, 27)}), "a date is no setting: write it as text"),
+    (changed("title", value="\ud800"), "title: .* is no text in UTF-8"),
+    (changed("a\nb", value=1), r"the suite: 'a\\nb' is no key"),
+    (changed("title", value=functools.reduce(lambda inner, _: [inner], range(200), 1)), "nest more than 100 levels deep"),
+    (changed("name", value="../elsewhere"), "name: a suite's name names its folder"),
+    (changed("name", value=".."), "name: a suite's name names its folder"),
+    (changed("estimator", 0, "label", value="two\nlines"), "a label is one line of text"),
+    (changed("estimator", 1, "grid", value={"view": ["a", "b\nc"]}), "a value of more than one line cannot be swept"),
+    (changed("instances", value=2_000_000), "instances: .*less than or equal to 1000000"),
+    (changed("threads", value=10**6), "threads: .*less than or equal to 1024"),
+    (changed("instances", value=600_000), "the suite has 1,200,000 trials, more than 1,000,000"),
+    (changed("estimator", 0, "grid", value={name: list(range(1100)) for name in ("k", "n_codes")}), "grid has 1,210,000 settings"),
+    (changed("estimator", 0, "params", value={"k": {"truth": 3}}), r"estimator\[0\].params.k: write . truth = \"NAME\""),
+    (changed("estimator", 0, "params", value={"k": {"truth": "l0", "times": "2"}}), "not times"),
+    (changed("estimator", 0, "params", value={"k": {"truth": "l0", "tims": 2}}), "not tims"),
+    (changed("estimator", 0, "params", value={"k": {"use": 3}}), r"params.k.use: a component is named by text, not 3"),
 ]
 
 
@@ -140,6 +160,21 @@ def test_a_setting_takes_the_place_of_a_grid():
 def test_wrong_settings_are_refused(setting, message):
     with pytest.raises(InvalidInput, match=message):
         from_tree(copy.deepcopy(TREE), settings=[setting])
+
+
+def test_settings_of_one_entry_do_not_trip_over_each_other():
+    for kind in ("params", "grid"):
+        with pytest.raises(InvalidInput, match=rf"estimator\[0\].{kind}: a table is wanted, not 3|labelled"):
+            from_tree(copy.deepcopy(TREE), settings=["estimator.topk_sae.k=3", f"estimator.topk_sae.{kind}=3", "seed=1"])
+    suite = from_tree(copy.deepcopy(TREE), settings=["estimator.topk_sae.params=3", "estimator.topk_sae.k=3"])
+    assert suite.estimator[0].params == {"k": 3}
+
+
+def test_what_is_kept_of_a_suite_is_a_suite():
+    tree = changed("estimator", 0, "on", value=["a", "b"])
+    tree["generator"] = [{"name": "sparse_concepts", "label": label} for label in "ab"]
+    suite = from_tree(tree, only=["a"])
+    assert suite.estimator[0].on == ["a"]
 
 
 def test_settings_are_toml_or_else_text():

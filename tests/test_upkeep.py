@@ -9,7 +9,7 @@ import pytest
 
 from testbed.contracts import InvalidInput
 from testbed.runner import execute, plan_suite
-from testbed.store import Store
+from testbed.store import Store, seal_of
 from testbed.upkeep import collect, garbage, repair, verify
 
 
@@ -47,6 +47,18 @@ def edit(path):
     path.write_text(json.dumps(data))
 
 
+def improve(path):
+    data = json.loads(path.read_text())
+    data["result"]["value"] = 1.0
+    path.write_text(json.dumps(data))
+
+
+def forge(path):
+    data = json.loads(path.read_text())
+    data["result"]["value"] = "high"
+    path.write_text(json.dumps({**data, "digest": seal_of(data)}))
+
+
 def lose(path):
     path.unlink()
 
@@ -62,6 +74,8 @@ DAMAGE = [
     ("score/*/*/record.json", foreign, "is no record"),
     ("fit/*/*/record.json", swap, "lies elsewhere"),
     ("fit/*/*/record.json", edit, "does not have the key that follows from its own material"),
+    ("score/*/*/record.json", improve, "is not what was written: its hash is another one"),
+    ("score/*/*/record.json", forge, "is not what a stage score leaves (result.value"),
 ]
 
 
@@ -127,6 +141,27 @@ def test_files_that_no_record_names_are_told_and_left_alone(toys):
     assert stray.exists()
 
 
+def test_what_a_link_leads_to_is_told_and_left_alone(toys):
+    run(preset="tiny")
+    elsewhere = toys / "elsewhere"
+    inner = elsewhere / "ab" / "0123"
+    inner.mkdir(parents=True)
+    (inner / "mine.txt").write_text("mine")
+    Path("out/stages/fit/zz").symlink_to(elsewhere / "ab")
+    Path("out/stages/score").rename("score")
+    Path("out/stages/score").symlink_to(elsewhere)
+    for name in ("work", "failures"):
+        shutil.rmtree(Path("out") / name, ignore_errors=True)
+        (Path("out") / name).symlink_to(elsewhere)
+    assert [problem.what for problem in verify("out") if "link" in problem.what] == [
+        "is a link out of the store: what it leads to is left alone"
+    ] * 2
+    assert all(not path.resolve().is_relative_to(elsewhere) for path in garbage("out").paths)
+    repair(verify("out"))
+    collect(garbage("out"))
+    assert (inner / "mine.txt").read_text() == "mine"
+
+
 def test_garbage_is_what_the_last_run_does_not_use(toys, records):
     run(preset="tiny", settings=["data.train=4500"])
     run(preset="tiny")
@@ -157,7 +192,7 @@ def _used():
 def test_work_that_a_process_holds_is_not_garbage(toys):
     run(preset="tiny")
     Path("out/work/fit-busy").mkdir(parents=True)
-    with Path("out/work/fit-busy.lock").open("a") as lock:
+    with Path("out/work/fit-busy/record.json").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert Path("out/work/fit-busy") not in garbage("out").paths
     assert Path("out/work/fit-busy") in garbage("out").paths

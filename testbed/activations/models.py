@@ -171,12 +171,12 @@ def _on_hub(name: str, revision: str | None, hint: str) -> Source:
 
 def _read(name: str, read: Callable[[], Loaded]) -> Loaded:
     """What `read` gives, with what goes wrong in one sentence; library errors here run over many lines and name no remedy."""
-    from safetensors import SafetensorError
-
     try:
         with quiet():
             return read()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a damaged folder ends in any of a dozen exceptions; a panic in Rust is not even an Exception
         raise InvalidInput(
             f"model {name!r} cannot be read ({_first_line(error)}): it must hold config.json, safetensors weights and a tokenizer"
         ) from error

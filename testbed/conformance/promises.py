@@ -40,7 +40,7 @@ def run(promises: list[tuple[str, Callable[[], None]]]) -> list[Check]:
             outcomes.append(Check(promise))
         except Broken as broken:
             outcomes.append(Check(promise, f"{promise}: {broken}"))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             outcomes.append(Check(promise, f"{promise}: {type(error).__name__}: {error}"))
     return outcomes
 

@@ -58,8 +58,9 @@ class Adapted(Estimator):
         return f"{self.kind.__name__}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
 
     def made(self) -> Any:
+        """A fresh object of the class; classes in its parameters, such as the steps of a pipeline, arrive as objects of their own."""
         try:
-            return self.kind(**self.params)
+            return self.kind(**{name: _unwrapped(value) for name, value in self.params.items()})
         except TypeError as error:
             raise InvalidInput(f"estimator {self.kind.__name__} cannot be constructed: {error}") from error
 
@@ -67,8 +68,8 @@ class Adapted(Estimator):
 class FittedTransformer(Adapted):
     """A class with ``fit`` and ``transform``: codes are what `transform` gives, and `decode` is its ``inverse_transform``.
 
-    A parameter ``random_state`` that is not set takes the fit seed. ``components_`` of shape (m, d) is the dictionary. What is learned is
-    stored where all of it is arrays or JSON, and fitted again where not.
+    A parameter ``random_state`` that is not set, of the object or of one in it, takes the fit seed. ``components_`` of shape (m, d) is the
+    dictionary. What is learned is stored where all of it is arrays or JSON, and fitted again where not.
     """
 
     def fit(self, data: Data, *, seed: int) -> FittedTransformer:
@@ -80,8 +81,7 @@ class FittedTransformer(Adapted):
             If the class refuses its parameters or the data.
         """
         self.inner_ = self.made()
-        if getattr(self.inner_, "random_state", 0) is None:
-            self.inner_.random_state = seed % 2**32
+        _set_seed(self.inner_, seed % 2**32)
         x = rows(data, limit=SAMPLES).cpu().numpy()
         try:
             self.inner_.fit(x)
@@ -195,6 +195,23 @@ class TrainedModule(Adapted):
             atoms = atoms()
         if isinstance(atoms, Tensor) and atoms.ndim == 2:
             self.dictionary_ = atoms.detach().float()
+
+
+def _unwrapped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unwrapped(item) for item in value]
+    return value.made() if isinstance(value, Adapted) else value
+
+
+def _set_seed(inner: Any, seed: int) -> None:
+    """Set every ``random_state`` that is None; scikit-learn's names reach into the objects that an object holds."""
+    if not hasattr(inner, "get_params"):
+        if getattr(inner, "random_state", 0) is None:
+            inner.random_state = seed
+        return
+    unset = {name: seed for name, value in inner.get_params().items() if name.rpartition("__")[2] == "random_state" and value is None}
+    if unset:
+        inner.set_params(**unset)
 
 
 def _plain(value: Any) -> Any:

@@ -131,6 +131,40 @@ def test_only_models_of_the_hub_have_revisions(name, folder):
         load_model(str(folder) if name == "FOLDER" else name, revision="main")
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("tokenizer.json", '"merges"', '"murges"'),
+        ("tokenizer_config.json", '"<end>"', "[3]"),
+        ("config.json", "{", "["),
+    ],
+)
+def test_a_damaged_folder_is_one_sentence(tmp_path, name, old, new):
+    folder = shutil.copytree(tiny().model, tmp_path / "damaged")
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new))
+    with pytest.raises(InvalidInput, match=r"cannot be read .*: it must hold config.json, safetensors weights and a tokenizer") as raised:
+        load_model(folder)
+    sentence_of(raised)
+
+
+def test_a_panic_of_what_reads_the_tokenizer_is_one_sentence(folder, monkeypatch):
+    """Rust code panics on some damaged files, and what arrives is no Exception."""
+    import transformers
+
+    class Panic(BaseException):
+        pass
+
+    def panics(*_, **__):
+        raise Panic("range end index 18446744073709551609 out of range\nand a stack")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", panics)
+    with pytest.raises(InvalidInput, match=r"cannot be read .range end index") as raised:
+        load_model(folder)
+    sentence_of(raised)
+
+
 def test_an_unknown_dtype_is_refused(folder):
     with pytest.raises(InvalidInput, match="float32, float16, bfloat16"):
         load_model(folder, dtype="int8")

@@ -1,4 +1,4 @@
-"""What a run survives, tried out: ``python tests/bench/reliability.py --out docs/reliability.md``.
+"""What a run survives, tried out: ``python tests/bench/reliability.py --out docs/reliability.md``; ``--only NAME`` renews some lines.
 
 Each trial starts the toy suite of the tests (numpy only) as a user would, does something to it, runs the same command again, and holds the
 records against those of an undisturbed run: all fields but provenance must be the same. What the machine does not allow (mounting a small
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -19,9 +20,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
+from fuzzing import READERS, Ground
 
 from testbed.store import Store
 from testbed.upkeep import collect, garbage, repair, verify
@@ -306,34 +309,90 @@ def collected(expected: Records) -> Tried:
         )
 
 
-def attempts(times: int, undisturbed: tuple[Records, float]) -> Iterator[Callable[[], Tried]]:
-    """Everything that is tried, the long ones `times` times; `undisturbed` is what `whole` gives."""
-    expected, seconds = undisturbed
+def bad_input() -> Tried:
+    """Every line of the table of bad input in the tests: one sentence with the place and the remedy, an exit code that is not 0."""
+    table = Path(__file__).resolve().parents[1] / "test_bad_input.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(table), "-k", "test_bad_input_ends"]
+    text = subprocess.run(command, capture_output=True, text=True, timeout=10 * PATIENCE).stdout
+    passed, failed = (int(found[1]) if (found := re.search(rf"(\d+) {word}", text)) else 0 for word in ("passed", "failed"))
+    return Tried(
+        "bad input on the command line: suites, names, types, shapes, values, files, flags",
+        passed + failed,
+        passed,
+        "one sentence with the place and the remedy, exit code 1 or 2, no traceback",
+    )
+
+
+FUZZED = {
+    "suites": ("suites and settings", ("suite_files", "suite_trees", "settings")),
+    "stores": ("records, run.json, claims and failure reports", ("records", "swapped", "runs", "failures", "claims", "exports")),
+    "rows": ("manifests, shards, codes and fitted states", ("manifests", "shards", "codes", "states", "plain_states")),
+    "others": ("checkpoints, instances, weights and texts", ("checkpoints", "instances", "weights", "texts")),
+}
+"""What is put before the readers of `fuzzing`, in words, and which readers."""
+
+
+def fuzzed(kind: str, times: int, seed: int = 6) -> Tried:
+    """Files with accidents, and with other values in them (and the hashes that those should have)."""
+    words, names = FUZZED[kind]
+    tried, good, taken, wrong = 0, 0, 0, {}
+    with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
+        ground = Ground(Path(folder))
+        with ground.here():
+            for name in names:
+                for i in range(max(1, times // 25) if name == "exports" else times):
+                    tried += 1
+                    try:
+                        taken += not READERS[name](ground, random.Random(f"{seed} {name} {i}"))
+                        good += 1
+                    except Exception as error:
+                        wrong.setdefault(f"{name}: {type(error).__name__}", i)
+    seen = f"{taken:,} taken or counted as not there, {good - taken:,} refused in one sentence; nothing started, nothing written elsewhere"
+    return Tried(f"{words} mutated ({', '.join(names)})", tried, good, f"{seen}; {wrong}" if wrong else seen)
+
+
+def attempts(times: int, undisturbed: Callable[[], tuple[Records, float]]) -> dict[str, Callable[[], Tried]]:
+    """Everything that is tried, by name, the long ones `times` times; `undisturbed` gives what `whole` does."""
     few = max(1, times // 5)
-    yield lambda: killed_runs(expected, seconds, times)
-    yield lambda: killed_workers(expected, seconds, few)
-    yield lambda: interrupted(expected, seconds, few)
-    yield lambda: two_writers(expected, few)
-    yield lambda: two_writers_one_killed(expected, seconds, few)
-    yield lambda: damaged(expected, times)
-    yield lambda: full_disk(expected)
-    yield read_only
-    yield lambda: vanished(expected, seconds, few)
-    yield lambda: clock_backwards(expected)
-    yield lambda: collected(expected)
+    return {
+        "killed-runs": lambda: killed_runs(*undisturbed(), times),
+        "killed-workers": lambda: killed_workers(*undisturbed(), few),
+        "interrupted": lambda: interrupted(*undisturbed(), few),
+        "two-writers": lambda: two_writers(undisturbed()[0], few),
+        "two-writers-one-killed": lambda: two_writers_one_killed(*undisturbed(), few),
+        "damaged": lambda: damaged(undisturbed()[0], times),
+        "full-disk": lambda: full_disk(undisturbed()[0]),
+        "read-only": read_only,
+        "vanished": lambda: vanished(*undisturbed(), few),
+        "clock-backwards": lambda: clock_backwards(undisturbed()[0]),
+        "collected": lambda: collected(undisturbed()[0]),
+        "bad-input": bad_input,
+        **{f"fuzzed-{kind}": lambda kind=kind: fuzzed(kind, 100 * times) for kind in FUZZED},
+    }
 
 
-def page(tried: list[Tried], times: int) -> str:
+def line(tried: Tried) -> str:
+    return f"| {tried.what} | {tried.times:,} | {f'{tried.good:,}' if tried.times else '-'} | {tried.seen} |"
+
+
+def lines_in(path: Path) -> dict[str, str]:
+    """The lines of a page that was written before, by what was done."""
+    rows = [row for row in path.read_text().splitlines() if row.startswith("| ")] if path.exists() else []
+    return {row.split(" | ")[0].removeprefix("| "): row for row in rows[1:]}
+
+
+def page(lines: list[str], times: int) -> str:
     """The table as a page of the documentation."""
-    lines = [f"| {t.what} | {t.times} | {t.good if t.times else '-'} | {t.seen} |" for t in tried]
     return "\n".join(
         [
             "# Reliability",
             "",
             "What a run survives, tried out on the toy suite of the tests. Each time the records that are there at the end are held",
             "against those of an undisturbed run: *as it should be* means that all fields but provenance are the same, that nothing",
-            "finished was lost, and that nothing hung.",
+            "finished was lost, and that nothing hung. Of what is put before readers it means that they take it or refuse it in one",
+            "sentence, and that nothing is started, written elsewhere, or waited for.",
             f"Written by `python tests/bench/reliability.py --times {times}`; a few of each are in `make test-all`.",
+            "`--only NAME` renews one line.",
             "",
             "| what was done | times | as it should be | what was seen |",
             "|---|---|---|---|",
@@ -347,12 +406,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/reliability.md"))
     parser.add_argument("--times", type=int, default=30, help="of the long ones")
+    every = attempts(parser.parse_known_args()[0].times, cache(whole))
+    parser.add_argument("--only", action="append", choices=list(every), help="renew only this line; repeatable")
     given = parser.parse_args()
+    lines = lines_in(given.out) if given.only else {}
     tried = []
-    for attempt in attempts(given.times, whole()):
-        tried.append(attempt())
+    for name in given.only or every:
+        tried.append(every[name]())
         print(tried[-1], flush=True)
-    given.out.write_text(page(tried, given.times))
+        lines[tried[-1].what] = line(tried[-1])
+    given.out.write_text(page(list(lines.values()), given.times))
     if any(t.good < t.times for t in tried):
         raise SystemExit("something was not as it should be: see the table")
 

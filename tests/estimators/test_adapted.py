@@ -1,9 +1,13 @@
 """Other people's classes are estimators without a wrapper class of anybody's."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FastICA
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from testbed.conformance import check_component
 from testbed.contracts import InvalidInput, NotExpressible
@@ -120,18 +124,89 @@ def test_they_conform():
     assert not any(check.problem for check in check_component("sklearn.decomposition:PCA", {"n_components": 3}))
 
 
+STEPS = [
+    ["centred", {"use": "sklearn.preprocessing:StandardScaler"}],
+    ["turned", {"use": "sklearn.decomposition:FastICA", "n_components": 2}],
+]
+
+
+def test_a_pipeline_is_made_of_steps_that_are_named_and_every_step_takes_the_seed():
+    x = data()
+    fits = [construct("estimator", "sklearn.pipeline:Pipeline", {"steps": STEPS}).fit(x, seed=seed) for seed in (3, 3, 4)]
+    theirs = Pipeline([("centred", StandardScaler()), ("turned", FastICA(n_components=2, random_state=3))]).fit(x.numpy())
+    assert torch.allclose(fits[0].encode(x), torch.as_tensor(theirs.transform(x.numpy())).float(), atol=1e-4)
+    assert torch.equal(fits[0].encode(x), fits[1].encode(x))
+    assert not torch.equal(fits[0].encode(x), fits[2].encode(x))
+    assert torch.allclose(fits[0].decode(fits[0].encode(x)), x, atol=1e-3)
+    with pytest.raises(NotExpressible):
+        fits[0].get_state()  # each step keeps its own
+
+
+MINE = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self, m=3):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.randn(8, m))
+
+    def encode(self, x):
+        return x @ self.w
+
+    def decode(self, c):
+        return c @ self.w.T
+
+
+class Halves:
+    def __init__(self, scale=2.0):
+        self.scale = scale
+
+    def fit(self, X):
+        self.mean_ = X.mean(axis=0)
+        return self
+
+    def transform(self, X):
+        return (X - self.mean_) / self.scale
+
+
+class Chain:
+    def __init__(self, steps):
+        self.steps = steps
+"""
+THEIRS = {
+    "pca": ("sklearn.decomposition:PCA", "{ n_components = 2 }"),
+    "ica": ("sklearn.decomposition:FastICA", "{ n_components = 2, max_iter = 2000, tol = 0.01 }"),
+    "pipeline": (
+        "sklearn.pipeline:Pipeline",
+        '{ steps = [["centred", { use = "sklearn.preprocessing:StandardScaler" }],'
+        ' ["turned", { use = "sklearn.decomposition:PCA", n_components = { truth = "concepts" } }]] }',
+    ),
+    "halves": ("mine:Halves", "{ scale = 4.0 }"),
+    "net": ("mine:Net", "{ m = 2 }"),
+}
+
+
+def test_what_is_wrong_with_a_step_is_found_before_anything_runs(toys):
+    (toys / "mine.py").write_text(MINE)
+    steps = '[["a", { use = "mine:Halves", scales = 2.0 }]]'
+    chain = f'[[estimator]]\nname = "mine:Chain"\nparams = {{ steps = {steps} }}\n\n[[evaluator]]'
+    (toys / "toy.toml").write_text((toys / "toy.toml").read_text().replace("[[evaluator]]", chain, 1))
+    with pytest.raises(InvalidInput, match=r"mine:Halves has no parameter 'scales'; did you mean 'scale'\?"):
+        plan_suite("toy.toml")
+
+
+@pytest.mark.slow
 def test_a_suite_names_them_by_module_and_class(toys):
-    text = (toys / "toy.toml").read_text()
-    (toys / "mine.py").write_text(
-        "import torch\n\n\nclass Net(torch.nn.Module):\n    def __init__(self, m=3):\n        super().__init__()\n"
-        "        self.w = torch.nn.Parameter(torch.randn(8, m))\n\n    def encode(self, x):\n        return x @ self.w\n\n"
-        "    def decode(self, c):\n        return c @ self.w.T\n"
-    )
-    added = '[[estimator]]\nname = "sklearn.decomposition:PCA"\nlabel = "sk"\nparams = { n_components = 2 }\n\n'
-    added += '[[estimator]]\nname = "mine:Net"\nlabel = "net"\nparams = { m = 2 }\n\n[[evaluator]]'
-    (toys / "toy.toml").write_text(text.replace("[[evaluator]]", added, 1))
-    (plan,) = plan_suite("toy.toml", preset="tiny", only=["sk", "net", "score"])
+    (toys / "mine.py").write_text(MINE)
+    added = "".join(f'[[estimator]]\nname = "{path}"\nlabel = "{label}"\nparams = {params}\n\n' for label, (path, params) in THEIRS.items())
+    (toys / "toy.toml").write_text((toys / "toy.toml").read_text().replace("[[evaluator]]", f"{added}[[evaluator]]", 1))
+    (plan,) = plan_suite("toy.toml", preset="tiny", only=[*THEIRS, "score"])
+    assert [use.label for use in plan.estimators.values() if use.from_truth] == ["pipeline"]
+    assert {"steps[0]", "steps[1]"} == set(plan.estimators["pipeline"].inputs)  # their sources count, as that of a component does
     results = gather(execute(plan, "out").folder)
     assert not results.failures
-    assert set(results.scores["estimator"]) == {"sk", "net"}
+    assert set(results.scores["estimator"]) == set(THEIRS)
     assert np.isfinite(results.scores["value"]).all()
+    assert {fit["estimator"]: fit["state"] for fit in results.fits} == dict.fromkeys(THEIRS, "stored") | {"pipeline": None}
+    del sys.modules["mine"]

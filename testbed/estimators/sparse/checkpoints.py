@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -10,11 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from testbed.contracts import InvalidInput, UnusableCheckpoint
+from testbed.store import in_a_line
 
 SECONDS = 30.0
 """Seconds between checkpoints, at least."""
@@ -56,12 +59,9 @@ class Checkpoint:
     def write(self, arrays: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Replace the file by a new one, in one rename; if there is no room the old one stays, and training goes on with a warning."""
         began = time.monotonic()
+        held, text = {k: v.detach().cpu().contiguous() for k, v in arrays.items()}, json.dumps(plain)
         try:
-            save_file(
-                {k: v.detach().cpu().contiguous() for k, v in arrays.items()},
-                self._draft,
-                metadata={"spec": self.spec, "plain": json.dumps(plain)},
-            )
+            save_file(held, self._draft, metadata={"spec": self.spec, "plain": text, "digest": _digest(held, text)})
             with self._draft.open("rb") as file:
                 os.fsync(file.fileno())
             self._draft.replace(self.path)
@@ -85,9 +85,14 @@ class Checkpoint:
             with safe_open(self.path, framework="pt") as file:
                 about = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if about.get("digest") != _digest(arrays, about.get("plain", "")):
+                raise ValueError("it is not what was written")
             plain = json.loads(about["plain"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise UnusableCheckpoint(f"checkpoint {self.path} cannot be read ({error}): delete it to train from the start") from None
+            if not isinstance(plain, dict):
+                raise ValueError("it holds no table")
+        except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+            why = in_a_line(error)
+            raise UnusableCheckpoint(f"checkpoint {self.path} cannot be read ({why}): delete it to train from the start") from None
         if about.get("spec") != self.spec:
             raise UnusableCheckpoint(
                 f"checkpoint {self.path} is of another training (parameters or seeds differ): give another file, or delete it"
@@ -98,3 +103,12 @@ class Checkpoint:
         """Delete the file, and what a killed process left of a new one."""
         self.path.unlink(missing_ok=True)
         self._draft.unlink(missing_ok=True)
+
+
+def _digest(arrays: Mapping[str, Tensor], plain: str) -> str:
+    """SHA-256 of all that a training goes on from: a bit that changed would go on unseen into everything learned after it."""
+    digest = hashlib.sha256(plain.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}\0{array.dtype}\0{tuple(array.shape)}\0".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -240,9 +240,10 @@ def test_what_is_no_weights_is_said(tmp_path, coder):
     torch.save([torch.ones(2)], tmp_path / "ae.pt")
     with pytest.raises(InvalidInput, match="no state dict"):
         read_weights(tmp_path)
-    (tmp_path / "cfg.json").write_text("{")
-    with pytest.raises(InvalidInput, match=r"cfg\.json is not JSON"):
-        read_weights(tmp_path)
+    for text in ("{", "[" * 10**5):
+        (tmp_path / "cfg.json").write_text(text)
+        with pytest.raises(InvalidInput, match=r"cfg\.json is not JSON"):
+            read_weights(tmp_path)
     (tmp_path / "cfg.json").write_text("[1]")
     with pytest.raises(InvalidInput, match="no JSON object"):
         read_weights(tmp_path)

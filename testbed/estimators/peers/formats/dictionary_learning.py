@@ -39,7 +39,7 @@ def read(path: Path) -> SparseCoder:
     tensors = read_checkpoint(file)
     name = _class_name(file, tensors)
     if name not in CLASSES:
-        raise InvalidInput(f"{file} is a {name}: only {', '.join(CLASSES)} can be read")
+        raise InvalidInput(f"{file} is a {' '.join(name.split())}: only {', '.join(CLASSES)} can be read")
     if name in ("JumpReluAutoEncoder", "MatryoshkaBatchTopKSAE"):
         encoder, bias, dictionary = tensors.take("W_enc").T.contiguous(), tensors.take("b_enc"), tensors.take("W_dec")
     else:

@@ -24,7 +24,7 @@ def read(path: Path) -> SparseCoder:
         return _foreign(tensors)
     try:
         settings = json.loads(tensors.metadata[HEADER])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the header of {path} is not JSON: copy the file again") from error
     return SparseCoder.from_state({name: tensors.take(name) for name in TENSORS if name in tensors}, settings)
 

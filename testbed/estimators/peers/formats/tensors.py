@@ -108,7 +108,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"there is no file {path}: check the path")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not JSON ({_line(error)}): copy it again") from error
     if not isinstance(found, dict):
         raise InvalidInput(f"{path} holds no JSON object: it is of another format")
