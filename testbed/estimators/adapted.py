@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from testbed.contracts import BLOCK, Codes, Data, Estimator, InvalidInput, NotExpressible, state_of
+from testbed.contracts import BLOCK, Codes, Data, Estimator, InvalidInput, NotApplicable, NotExpressible, state_of
 from testbed.numerics.batches import rows
 from testbed.numerics.matching import dense
 
@@ -97,7 +97,7 @@ class FittedTransformer(Adapted):
 
     def decode(self, codes: Codes) -> Tensor:
         if not hasattr(self.inner_, "inverse_transform"):
-            raise InvalidInput(f"{self.kind.__name__} has no inverse_transform: it describes no rows")
+            raise NotApplicable(f"{self.kind.__name__} has no inverse_transform: it describes no rows")
         return torch.as_tensor(np.asarray(self.inner_.inverse_transform(dense(codes).cpu().numpy()))).float()
 
     def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:

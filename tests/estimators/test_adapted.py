@@ -9,8 +9,9 @@ from sklearn.decomposition import PCA, FastICA
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from evaluators.unlabelled.explained_variance import ExplainedVariance
 from testbed.conformance import check_component
-from testbed.contracts import InvalidInput, NotExpressible
+from testbed.contracts import InvalidInput, NotApplicable, NotExpressible, Observed, Outcome, Sample, View
 from testbed.estimators.adapted import FittedTransformer, TrainedModule, adapted
 from testbed.estimators.classical.pca import PCA as OurPCA
 from testbed.results import gather
@@ -75,7 +76,7 @@ def test_a_class_of_numpy_alone_will_do():
     model = adapted(Halves, {"scale": 4.0}).fit(x, seed=0)
     assert isinstance(model, FittedTransformer)
     assert torch.allclose(model.encode(x), (x - x.mean(dim=0)) / 4, atol=1e-6)
-    with pytest.raises(InvalidInput, match="has no inverse_transform"):
+    with pytest.raises(NotApplicable, match="has no inverse_transform"):
         model.decode(model.encode(x))
     assert model.get_params() == {"scale": 4.0}
 
@@ -210,3 +211,11 @@ def test_a_suite_names_them_by_module_and_class(toys):
     assert np.isfinite(results.scores["value"]).all()
     assert {fit["estimator"]: fit["state"] for fit in results.fits} == dict.fromkeys(THEIRS, "stored") | {"pipeline": None}
     del sys.modules["mine"]
+
+
+def test_what_asks_for_rows_does_not_apply_to_a_class_that_describes_none():
+    x = data()
+    model = adapted(Halves, {}).fit(x, seed=0)
+    sample = Sample(Observed({"x": View(x)}))
+    with pytest.raises(NotApplicable, match="has no inverse_transform"):
+        ExplainedVariance().score(Outcome(model.encode(x), sample, "x", decode=model.decode), seed=0)
