@@ -135,13 +135,30 @@ def _is_worker(process: psutil.Process) -> bool:
         return False
 
 
+def _runs(process: psutil.Process) -> bool:
+    """Whether it still does something: what has ended may wait a while for whoever adopted it to notice."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
 def _kill(process: psutil.Process) -> None:
     with suppress(psutil.Error):
         process.kill()
 
 
-def interrupted(expected: Records, seconds: float, times: int, seed: int = 2) -> Tried:
-    """Ctrl-C: stops soon, leaves no process, and goes on."""
+STOPS = {
+    "interrupted": ("Ctrl-C", signal.SIGINT, (0, 130, -signal.SIGINT)),  # the last: everything was done, and Python on its way out
+    "terminated": ("SIGTERM, as schedulers send it,", signal.SIGTERM, (0, 143, -signal.SIGTERM)),
+    "killed-alone": ("kill -9 of the run but not of its workers", signal.SIGKILL, (-signal.SIGKILL,)),
+}
+"""Ways to stop a run's own process: in words, the signal, and the codes that it may exit with."""
+
+
+def stopped(how: str, expected: Records, seconds: float, times: int, seed: int = 2) -> Tried:
+    """A signal to the run's own process: it stops soon, leaves no process, and goes on."""
+    words, number, codes = STOPS[how]
     chance = random.Random(seed)
     good, waits = 0, []
     for i in range(times):
@@ -152,16 +169,17 @@ def interrupted(expected: Records, seconds: float, times: int, seed: int = 2) ->
                 time.sleep(0.02)
             time.sleep(0.3 * seconds * chance.random())
             children = _children(process.pid)
-            os.kill(process.pid, signal.SIGINT)
+            process.send_signal(number)
             clock = time.perf_counter()
-            process.communicate(timeout=PATIENCE)
+            process.wait(timeout=PATIENCE)
+            while (alive := [child for child in children if _runs(child)]) and time.perf_counter() - clock < 10:
+                time.sleep(0.02)
             waits.append(time.perf_counter() - clock)
-            _, alive = psutil.wait_procs(children, timeout=5)
-            ended = process.returncode in (0, 130, -signal.SIGINT)  # the last: everything was done, and Python on its way out
-            good += not alive and ended and same_after(at, expected)
-    return Tried(
-        "Ctrl-C at a random moment, then the same command", times, good, f"stopped after {max(waits):.1f} s at most; no process left"
-    )
+            for child in alive:
+                _kill(child)
+            process.communicate()
+            good += not alive and process.returncode in codes and same_after(at, expected)
+    return Tried(f"{words} at a random moment, then the same command", times, good, f"all gone after {max(waits):.1f} s at most")
 
 
 def _children(pid: int) -> list[psutil.Process]:
@@ -357,7 +375,7 @@ def attempts(times: int, undisturbed: Callable[[], tuple[Records, float]]) -> di
     return {
         "killed-runs": lambda: killed_runs(*undisturbed(), times),
         "killed-workers": lambda: killed_workers(*undisturbed(), few),
-        "interrupted": lambda: interrupted(*undisturbed(), few),
+        **{how: lambda how=how: stopped(how, *undisturbed(), few) for how in STOPS},
         "two-writers": lambda: two_writers(undisturbed()[0], few),
         "two-writers-one-killed": lambda: two_writers_one_killed(*undisturbed(), few),
         "damaged": lambda: damaged(undisturbed()[0], times),
