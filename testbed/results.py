@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.contracts import InvalidInput
-from testbed.runfile import fault_in_result, read_run
+from testbed.runfile import read_run, sound
 from testbed.stats import mean_interval
-from testbed.store import Damaged, Record, Store
+from testbed.store import Record, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,9 +118,7 @@ def gather(folder: str | Path) -> Results:
 def _read(store: Store, stage: str, key: str) -> Record | None:
     """A record whose result is what its stage gives."""
     record = store.record(stage, key)
-    if record is not None and (fault := fault_in_result(record)):
-        raise Damaged(f"{record.folder / 'record.json'} {fault}: delete {record.folder} and run again", record.folder)
-    return record
+    return None if record is None else sound(record)
 
 
 def _add_failure(store: Store, out: Results, stage: str, key: str, trial: str) -> None:

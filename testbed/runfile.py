@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from testbed.contracts import InvalidInput
-from testbed.store import Record, Store
+from testbed.store import Damaged, Record, Store
 from testbed.suite import Sizes, Suite, first_fault, problem_of_claim
 
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -169,6 +169,19 @@ class _Provenance(_Said):
     system: str
     python: str
     packages: dict[str, str | None]
+
+
+def sound(record: Record) -> Record:
+    """The record, if its result is what its stage gives.
+
+    Raises
+    ------
+    Damaged
+        If it is not.
+    """
+    if fault := fault_in_result(record):
+        raise Damaged(f"{record.folder / 'record.json'} {fault}: delete {record.folder} and run again", record.folder)
+    return record
 
 
 def fault_in_result(record: Record) -> str:

@@ -55,7 +55,7 @@ from testbed.device import CONFINED
 from testbed.estimators.adapted import adapted
 from testbed.plan import Group, Sampling, Stage, Trial, Use
 from testbed.registry import load, resolve
-from testbed.runfile import fault_in_result
+from testbed.runfile import sound
 from testbed.shards import ShardReader, ShardWriter, sparse_rows
 from testbed.store import Damaged, Record, Store, canonical, in_a_line, key_of, read_json
 from testbed.suite import component_kind, is_nested, is_truth_setting
@@ -145,8 +145,7 @@ def _stored(store: Store, stage: Stage, device: str, count: Count, compute: Call
                 record = store.commit(stage.stage, stage.key, work, stage.material, result, provenance)
                 count(stage.stage, stage.key, True)
                 return record
-    if fault := fault_in_result(record):
-        raise Damaged(f"{record.folder / 'record.json'} {fault}: delete {record.folder} and run again", record.folder)
+    sound(record)
     count(stage.stage, stage.key, False)
     return record
 
